@@ -1,2 +1,26 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The door of the pytest plugin: hands pytest the hooks of each concern."""
+"""The door of the pytest plugin: options first, the rest when pytest is configured.
+
+Nothing here, nor in the modules it registers, imports the kernel side: that happens when a
+test asks for the first kernel.
+"""
+
+import pytest
+
+from anykernel.plugin import options
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    options.add(parser)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    from anykernel.plugin import crash, fixtures, report, reset
+
+    options.configure(config)
+    for module in (fixtures, reset, crash, report):
+        config.pluginmanager.register(module, f"anykernel-{module.__name__.rpartition('.')[2]}")
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    return f"anykernel: {options.defaults(config).describe()}"

@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The fixtures ``kernel`` and ``kernel_factory``: pristine kernels from the session's pool."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from anykernel.plugin import options as opts
+from anykernel.plugin.pool import Lease, Pool
+
+if TYPE_CHECKING:
+    from anykernel.build.image import Image
+    from anykernel.kernel import Kernel
+
+OURS = frozenset({"kernel", "kernel_factory"})
+"""Names of the fixtures whose state is restored before each Hypothesis example."""
+
+POOL = pytest.StashKey[Pool]()
+LEASES = pytest.StashKey[list[Lease]]()
+"""On an item: the kernels that its test holds."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """A wrong marker is this test's failure, and says so before anything is built."""
+    if item.get_closest_marker("kernel") is not None:
+        _options(item)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    pool = session.config.stash.get(POOL, None)
+    if pool is not None:
+        pool.close()
+
+
+@pytest.fixture
+def kernel(request: pytest.FixtureRequest) -> Iterator[Kernel]:
+    """A booted, pristine Linux kernel, chosen by ``@pytest.mark.kernel`` and --kernel-source.
+
+    It is the same for every test: whatever a test does to it is undone before the next one and,
+    with ``@given``, before each example.
+    """
+    lease = _take(request, _options(request.node)[0])
+    yield lease.kernel
+    give_back(request.node, lease)
+
+
+@pytest.fixture
+def kernel_factory(request: pytest.FixtureRequest) -> Iterator[Callable[..., Kernel]]:
+    """``kernel_factory(**options)`` gives a further pristine kernel, in a process of its own.
+
+    The options are those of the ``kernel`` marker; what is not given is as for the ``kernel``
+    fixture of the same test.  Raises ValueError for an unknown or senseless option.
+    """
+    taken: list[Lease] = []
+    base = _options(request.node)[0]
+
+    def make(**values: Any) -> Kernel:
+        lease = _take(request, opts.change(base, values))
+        taken.append(lease)
+        return lease.kernel
+
+    yield make
+    for lease in reversed(taken):
+        give_back(request.node, lease)
+
+
+def _options(item: pytest.Item) -> tuple[opts.KernelOptions, opts.Allowed]:
+    try:
+        return opts.of_item(item)
+    except ValueError as error:
+        pytest.fail(f"{item.nodeid}: {error}", pytrace=False)
+
+
+def _take(request: pytest.FixtureRequest, options: opts.KernelOptions) -> Lease:
+    from anykernel.errors import AnykernelError, KernelError
+
+    try:
+        lease = _pool(request.config).take(options)
+    except KernelError:
+        raise
+    except AnykernelError as error:
+        # Source, tools, configuration: our stack would only hide what to do.
+        pytest.fail(f"no kernel for {options.describe()}\n{error}", pytrace=False)
+    request.node.stash.setdefault(LEASES, []).append(lease)
+    return lease
+
+
+def give_back(item: pytest.Item, lease: Lease) -> None:
+    """Ends a lease of `item`; nothing happens when it has ended already."""
+    leases = item.stash.get(LEASES, [])
+    if lease in leases:
+        leases.remove(lease)
+        _pool(item.config).give_back(lease)
+
+
+def _pool(config: pytest.Config) -> Pool:
+    pool = config.stash.get(POOL, None)
+    if pool is None:
+        pool = config.stash[POOL] = Pool(lambda options: _build(config, options))
+    return pool
+
+
+def _build(config: pytest.Config, options: opts.KernelOptions) -> Image:
+    from anykernel.build import ensure_image
+
+    with _uncaptured(config):
+        return ensure_image(options.source, options.flavour, config=dict(options.config) or None)
+
+
+def _uncaptured(config: pytest.Config) -> AbstractContextManager[object]:
+    """A first build takes minutes: let its progress through pytest's capturing."""
+    capture = config.pluginmanager.getplugin("capturemanager")
+    if capture is None:
+        return nullcontext()
+    manager: AbstractContextManager[object] = capture.global_and_fixture_disabled()
+    return manager

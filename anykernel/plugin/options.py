@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Which kernel a test gets: command line, ini file and the ``kernel`` marker."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal, cast
+
+import pytest
+
+DEFAULT_SOURCE = "debian:6.1"
+DEFAULT_FLAVOUR = "default"
+
+MEMORY_STEP = 4 << 20
+MEMORY_LEAST = 16 << 20
+
+MARKER = (
+    "kernel(source=, flavour=, seed=, memory=, clock=, config=, cmdline=, budget=, "
+    "allow_warnings=, allow_crash=): the kernel that the test runs on"
+)
+
+
+@dataclass(frozen=True)
+class KernelOptions:
+    """Everything that tells one kernel from another; equal options may share a host process."""
+
+    source: str = DEFAULT_SOURCE
+    flavour: str = DEFAULT_FLAVOUR
+    seed: int = 0
+    memory: int = 64 << 20
+    """Bytes of RAM."""
+    clock: Literal["virtual", "real"] = "virtual"
+    config: tuple[tuple[str, str], ...] = ()
+    """Kconfig values over the flavour's, sorted by symbol."""
+    cmdline: str = ""
+    budget: float = 10.0
+    """Wall seconds that one request may keep the kernel busy; then it counts as locked up."""
+
+    def describe(self) -> str:
+        """One line, for people."""
+        plain = KernelOptions()
+        parts = [self.source, self.flavour, f"seed {self.seed}"]
+        if self.memory != plain.memory:
+            parts.append(f"{self.memory >> 20} MiB")
+        if self.clock != plain.clock:
+            parts.append(f"{self.clock} clock")
+        parts += [f"{symbol}={value}" for symbol, value in self.config]
+        if self.cmdline:
+            parts.append(f"cmdline {self.cmdline!r}")
+        return " ".join(parts)
+
+    def replay(self) -> str:
+        """The command line options that ask for this kernel."""
+        return (
+            f"--kernel-source={self.source} --kernel-flavour={self.flavour} "
+            f"--kernel-seed={self.seed}"
+        )
+
+
+@dataclass(frozen=True)
+class Allowed:
+    """Failures of the kernel that a test declares as expected."""
+
+    warnings: bool = False
+    crash: bool = False
+
+
+_DEFAULTS = pytest.StashKey[KernelOptions]()
+
+
+def add(parser: pytest.Parser) -> None:
+    """Adds the command line options and their ini equivalents."""
+    group = parser.getgroup("anykernel", "Linux kernel under test")
+    group.addoption(
+        "--kernel-source",
+        metavar="SPEC",
+        help=f"kernel source: debian:6.1, a directory, a tarball, ... (default: {DEFAULT_SOURCE})",
+    )
+    group.addoption(
+        "--kernel-flavour",
+        metavar="NAME",
+        help=f"kernel configuration to build (default: {DEFAULT_FLAVOUR})",
+    )
+    group.addoption(
+        "--kernel-seed", metavar="N", help="seed of the kernel's randomness (default: 0)"
+    )
+    parser.addini("kernel_source", "default for --kernel-source")
+    parser.addini("kernel_flavour", "default for --kernel-flavour")
+    parser.addini("kernel_seed", "default for --kernel-seed")
+
+
+def configure(config: pytest.Config) -> None:
+    """Checks the options and registers the marker.  Raises pytest.UsageError."""
+    config.addinivalue_line("markers", MARKER)
+    given = {
+        name: config.getoption(f"kernel_{name}") or config.getini(f"kernel_{name}") or None
+        for name in ("source", "flavour", "seed")
+    }
+    values: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    if "seed" in values:
+        try:
+            values["seed"] = int(values["seed"], 0)
+        except ValueError:
+            raise pytest.UsageError(
+                f"--kernel-seed: {values['seed']!r} is not a whole number"
+            ) from None
+    try:
+        config.stash[_DEFAULTS] = change(KernelOptions(), values)
+    except ValueError as error:
+        raise pytest.UsageError(f"--kernel-{error}") from None
+
+
+def defaults(config: pytest.Config) -> KernelOptions:
+    """What a test without a marker gets."""
+    return config.stash[_DEFAULTS]
+
+
+def of_item(item: pytest.Item) -> tuple[KernelOptions, Allowed]:
+    """The options of one test: markers, the nearest last, over the defaults.
+
+    Raises ValueError with a text that names what is wrong and what is possible.
+    """
+    options = defaults(item.config)
+    allowed: dict[str, bool] = {}
+    for marker in reversed(list(item.iter_markers("kernel"))):
+        if marker.args:
+            raise ValueError(
+                "@pytest.mark.kernel takes keyword arguments only, "
+                f"for example @pytest.mark.kernel(source={marker.args[0]!r})"
+            )
+        values = dict(marker.kwargs)
+        for name in ("warnings", "crash"):
+            if f"allow_{name}" in values:
+                flag = values.pop(f"allow_{name}")
+                if not isinstance(flag, bool):
+                    raise ValueError(
+                        f"@pytest.mark.kernel: allow_{name} must be True or False, got {flag!r}"
+                    )
+                allowed[name] = flag
+        try:
+            options = change(options, values)
+        except ValueError as error:
+            raise ValueError(f"@pytest.mark.kernel: {error}") from None
+    return options, Allowed(**allowed)
+
+
+def change(base: KernelOptions, values: Mapping[str, Any]) -> KernelOptions:
+    """`base` with `values` over it; raises ValueError when one is unknown or makes no sense."""
+    known = [field.name for field in fields(KernelOptions)]
+    for name, value in values.items():
+        if name not in known:
+            raise ValueError(f"unknown option {name!r}; there are {', '.join(known)}")
+        _check(name, value)
+    new = dict(values)
+    if "config" in new:
+        given = cast("Mapping[str, str]", new["config"])
+        new["config"] = tuple(sorted({**dict(base.config), **given}.items()))
+    if "budget" in new:
+        new["budget"] = float(new["budget"])
+    return replace(base, **new)
+
+
+def _check(name: str, value: object) -> None:
+    def need(fine: bool, what: str) -> None:
+        if not fine:
+            raise ValueError(f"{name} must be {what}, got {value!r}")
+
+    number = isinstance(value, int) and not isinstance(value, bool)
+    match name:
+        case "source" | "flavour":
+            need(isinstance(value, str) and value != "", "a non-empty string")
+        case "cmdline":
+            need(isinstance(value, str), "a string")
+        case "seed":
+            need(number and 0 <= cast("int", value) < 1 << 63, "a whole number from 0 to 2^63 - 1")
+        case "memory":
+            fine = (
+                number
+                and cast("int", value) >= MEMORY_LEAST
+                and not cast("int", value) % MEMORY_STEP
+            )
+            need(fine, "bytes: a multiple of 4 MiB, at least 16 MiB (64 << 20 is 64 MiB)")
+        case "clock":
+            need(value in ("virtual", "real"), "'virtual' or 'real'")
+        case "budget":
+            fine = (number or isinstance(value, float)) and cast("float", value) > 0
+            need(fine, "a number of seconds above 0")
+        case "config":
+            fine = isinstance(value, Mapping) and all(
+                isinstance(part, str) for pair in value.items() for part in pair
+            )
+            need(fine, "a mapping of Kconfig symbols to values, such as {'NET_SCH_NETEM': 'y'}")

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Booted kernels of one pytest run: kept between tests, pristine when handed out."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from anykernel.plugin.options import KernelOptions
+
+if TYPE_CHECKING:
+    from anykernel.build.image import Image
+    from anykernel.host import Host
+    from anykernel.kernel import Kernel
+
+IDLE_MOST = 8
+"""Idle kernels that are kept for later tests; each costs a process and about 10 MB."""
+
+ImageKey = tuple[str, str, tuple[tuple[str, str], ...]]
+
+
+@dataclass(eq=False)
+class Lease:
+    """One booted kernel, lent to one test."""
+
+    options: KernelOptions
+    image: Image
+    host: Host
+    kernel: Kernel
+    booted: int
+    """Snapshot of the booted kernel."""
+    example: int | None = None
+    """Snapshot of what the test's fixtures made of it; only with Hypothesis."""
+
+    @property
+    def dead(self) -> bool:
+        """The host process is gone: nothing can be restored."""
+        return not self.host.alive
+
+    @property
+    def crashed(self) -> bool:
+        return self.dead or self.host.instances[0].crash is not None
+
+
+class Pool:
+    """Builds images once, boots kernels on demand and restores them between tests."""
+
+    def __init__(self, build: Callable[[KernelOptions], Image]) -> None:
+        self._build = build
+        self._images: dict[ImageKey, Image | Exception] = {}
+        self._idle: list[Lease] = []
+        self.booted = 0
+        """Kernels booted so far."""
+
+    def image(self, options: KernelOptions) -> Image:
+        """The image of `options`.  A failed build fails again without being tried again."""
+        key = (options.source, options.flavour, options.config)
+        if key not in self._images:
+            try:
+                self._images[key] = self._build(options)
+            except Exception as error:
+                self._images[key] = error
+        found = self._images[key]
+        if isinstance(found, Exception):
+            raise found.with_traceback(None)
+        return found
+
+    def take(self, options: KernelOptions) -> Lease:
+        """A pristine kernel that nobody else has."""
+        for position in range(len(self._idle) - 1, -1, -1):
+            if self._idle[position].options == options:
+                lease = self._idle.pop(position)
+                try:
+                    lease.kernel.restore(lease.booted)
+                except Exception:
+                    # Whatever the last test did to it, a new one is as good.
+                    self._close(lease)
+                    break
+                return lease
+        return self._boot(options)
+
+    def give_back(self, lease: Lease) -> None:
+        """The test is over.  A kernel that crashed is not used again."""
+        if lease.crashed:
+            self._close(lease)
+            return
+        lease.example = None
+        self._idle.append(lease)
+        while len(self._idle) > IDLE_MOST:
+            self._close(self._idle.pop(0))
+
+    def close(self) -> None:
+        """Ends all idle kernels."""
+        while self._idle:
+            self._close(self._idle.pop())
+
+    def _boot(self, options: KernelOptions) -> Lease:
+        from anykernel.host import Host
+        from anykernel.kernel import Kernel
+
+        image = self.image(options)
+        host = Host(
+            image,
+            memory=options.memory,
+            seed=options.seed,
+            clock=options.clock,
+            cmdline=options.cmdline,
+            budget=options.budget,
+        )
+        try:
+            kernel = Kernel(host.instances[0], image)
+            lease = Lease(options, image, host, kernel, kernel.snapshot())
+        except BaseException:
+            host.close()
+            raise
+        self.booted += 1
+        return lease
+
+    @staticmethod
+    def _close(lease: Lease) -> None:
+        with contextlib.suppress(Exception):
+            lease.host.close()

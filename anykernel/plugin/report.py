@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Adds to a failing test what its kernels have to say: log, crash, packets, how to replay."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Generator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from anykernel.plugin.fixtures import LEASES
+from anykernel.plugin.pool import Lease
+
+if TYPE_CHECKING:
+    from anykernel.host import Frame
+
+LOG_LINES = 60
+PACKETS = 20
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    leases = item.stash.get(LEASES, None)
+    if report.failed and leases:
+        for position, lease in enumerate(leases):
+            label = f" of kernel {position + 1}" if len(leases) > 1 else ""
+            for title, text in _sections(item, lease, position):
+                report.sections.append((f"{title}{label}", text))
+        report.sections.append(("Replay", _replay(item, leases)))
+    return report
+
+
+def _sections(item: pytest.Item, lease: Lease, position: int) -> list[tuple[str, str]]:
+    """What can still be had; a dead host must not hide the test's own failure."""
+    found = []
+    for title, make in (("Kernel log", _log), ("Kernel crash", _crash)):
+        try:
+            text = make(lease)
+        except Exception as error:
+            text = f"(not to be had: {type(error).__name__}: {error})"
+        if text:
+            found.append((title, text))
+    try:
+        text = _packets(item, lease, position)
+    except Exception as error:
+        text = f"(not to be had: {type(error).__name__}: {error})"
+    if text:
+        found.append(("Last packets", text))
+    return found
+
+
+def _log(lease: Lease) -> str:
+    lines = lease.kernel.log.text().splitlines()
+    if len(lines) > LOG_LINES:
+        lines = [f"... {len(lines) - LOG_LINES} lines before", *lines[-LOG_LINES:]]
+    return "\n".join(lines)
+
+
+def _crash(lease: Lease) -> str:
+    report = lease.host.instances[0].crash
+    return report.render() if report is not None else ""
+
+
+def _packets(item: pytest.Item, lease: Lease, position: int) -> str:
+    frames = lease.host.instances[0].captured(clear=False)
+    if not frames:
+        return ""
+    from anykernel.kernel.pcap import write_pcap
+
+    path = _pcap_path(item, position)
+    write_pcap(path, frames)
+    lines = [f"{'time':>14}  dev  way  bytes  packet"]
+    lines += [_row(frame) for frame in frames[-PACKETS:]]
+    if len(frames) > PACKETS:
+        lines.insert(1, f"... {len(frames) - PACKETS} before")
+    lines.append(f"all of them: {path}")
+    return "\n".join(lines)
+
+
+def _row(frame: Frame) -> str:
+    time = f"{frame.time_ns / 1e9:.9f}"
+    way = "in" if frame.direction == "rx" else "out"
+    return f"{time:>14}  {frame.dev:>3}  {way:<3}  {len(frame.data):>5}  {_summary(frame.data)}"
+
+
+def _summary(data: bytes) -> str:
+    """One line by scapy, which is slow to import but only needed here, or the first bytes."""
+    try:
+        from scapy.layers import inet, inet6  # noqa: F401  (they register the protocols)
+        from scapy.layers.l2 import Ether
+
+        return str(Ether(data).summary())
+    except Exception:
+        return data[:24].hex(" ")
+
+
+def _pcap_path(item: pytest.Item, position: int) -> Path:
+    """In pytest's temporary folder, which keeps those of the last runs."""
+    factory = getattr(item.config, "_tmp_path_factory", None)
+    if factory is None:  # -p no:tmpdir
+        import tempfile
+
+        folder = Path(tempfile.mkdtemp(prefix="anykernel-"))
+    else:
+        folder = factory.getbasetemp() / "packets"
+        folder.mkdir(exist_ok=True)
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", item.nodeid).strip("-")[-100:]
+    return Path(folder / f"{name}{f'-{position + 1}' if position else ''}.pcap")
+
+
+def _replay(item: pytest.Item, leases: list[Lease]) -> str:
+    first = leases[0]
+    command = f"pytest {shlex.quote(item.nodeid)} {first.options.replay()}"
+    seed = item.config.getoption("hypothesis_seed", None)
+    if seed is not None:
+        command += f" --hypothesis-seed={seed}"
+    images = ", ".join(dict.fromkeys(f"{x.image.release} (image {x.image.id})" for x in leases))
+    return f"{command}\nkernel {images}"
