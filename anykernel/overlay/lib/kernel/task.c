@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Host-owned tasks.  Their user mode is the host: a request in the table is
+ * executed like a system call, and the way back goes through the same work
+ * (signals, rescheduling) as on any architecture.
+ */
+#include <linux/entry-common.h>
+#include <linux/export.h>
+#include <linux/sched.h>
+#include <linux/sched/signal.h>
+#include <linux/sched/debug.h>
+#include <linux/sched/task.h>
+#include <linux/sched/task_stack.h>
+#include <linux/signal.h>
+#include <linux/syscalls.h>
+#include <asm/syscall.h>
+#include <asm/unistd.h>
+#include "lib.h"
+
+static struct lib_task tasks[LIB_MAX_TASKS];
+static struct task_struct *owners[LIB_MAX_TASKS];
+static bool cancels[LIB_MAX_TASKS];
+static u32 last_slot;
+
+struct lib_task *lib_tasks(void)
+{
+	return tasks;
+}
+
+/* Gives `task`, which is being created, a slot. */
+int lib_task_new(struct task_struct *task)
+{
+	u32 i;
+
+	for (i = 0; i < LIB_MAX_TASKS; i++) {
+		if (tasks[i].state != LIB_TASK_FREE)
+			continue;
+		memset(&tasks[i], 0, sizeof(tasks[i]));
+		/* Not USER before it has run for the first time. */
+		tasks[i].state = LIB_TASK_POSTED;
+		owners[i] = task;
+		cancels[i] = false;
+		task->thread.slot = i;
+		last_slot = i;
+		return 0;
+	}
+	return -EAGAIN;
+}
+
+void exit_thread(struct task_struct *task)
+{
+	u32 slot = task->thread.slot;
+
+	if (slot == LIB_NO_SLOT)
+		return;
+	task->thread.slot = LIB_NO_SLOT;
+	owners[slot] = NULL;
+	/* A clone that failed half-way has not been seen by anybody. */
+	if (task != current) {
+		tasks[slot].state = LIB_TASK_FREE;
+		return;
+	}
+	tasks[slot].exit_code = task->exit_code;
+	tasks[slot].state = LIB_TASK_EXITED;
+}
+
+int lib_post(uint32_t slot)
+{
+	if (slot >= LIB_MAX_TASKS || !owners[slot])
+		return -ESRCH;
+	if (tasks[slot].state != LIB_TASK_USER)
+		return -EBUSY;
+	tasks[slot].cancelled = 0;
+	cancels[slot] = false;
+	tasks[slot].state = LIB_TASK_POSTED;
+	/* The task that the host left last goes on by itself. */
+	if (owners[slot] != lib_current)
+		lib_irq_pending |= LIB_IRQ_TASK;
+	return 0;
+}
+
+int lib_cancel(uint32_t slot)
+{
+	if (slot >= LIB_MAX_TASKS || !owners[slot])
+		return -ESRCH;
+	if (tasks[slot].state == LIB_TASK_POSTED) {
+		cancels[slot] = true;
+		lib_irq_pending |= LIB_IRQ_TASK;
+	}
+	return 0;
+}
+
+/* Wakes the tasks that have a request, or whose request is to end. */
+void lib_task_interrupt(void)
+{
+	u32 i;
+
+	for (i = 0; i < LIB_MAX_TASKS; i++) {
+		if (!owners[i] || tasks[i].state != LIB_TASK_POSTED)
+			continue;
+		if (cancels[i])
+			set_notify_signal(owners[i]);
+		else
+			wake_up_process(owners[i]);
+	}
+}
+
+static long spawn(unsigned long flags)
+{
+	struct kernel_clone_args args = {
+		.flags		= (flags & ~CSIGNAL) | CLONE_VM,
+		.exit_signal	= flags & CLONE_THREAD ? 0 : SIGCHLD,
+	};
+	pid_t pid = kernel_clone(&args);
+
+	return pid < 0 ? pid : last_slot;
+}
+
+static long execute(u64 nr, const u64 *a)
+{
+	if (nr < NR_syscalls && sys_call_table[nr])
+		return sys_call_table[nr](a[0], a[1], a[2], a[3], a[4], a[5]);
+	switch (nr) {
+	case LIB_SYS_SPAWN:
+		return spawn(a[0]);
+	case LIB_SYS_NETDEV_ADD:
+		return lib_netdev_add((const void __user *)a[0]);
+	case LIB_SYS_NETDEV_DEL:
+		return lib_netdev_del(a[0]);
+	case LIB_SYS_NETDEV_CARRIER:
+		return lib_netdev_carrier(a[0], a[1]);
+	case LIB_SYS_SHOW_TASKS:
+		show_state();
+		return 0;
+	}
+	return -ENOSYS;
+}
+
+/* Sleeps until the host has a request, while others run. */
+static void wait_for_request(struct lib_task *task)
+{
+	for (;;) {
+		set_current_state(TASK_INTERRUPTIBLE);
+		if (task->state == LIB_TASK_POSTED || signal_pending(current))
+			break;
+		schedule();
+	}
+	__set_current_state(TASK_RUNNING);
+}
+
+/* The end of each host-owned task's fiber, entered as "return to user mode". */
+void lib_user_loop(void)
+{
+	struct pt_regs *regs = current_pt_regs();
+	struct lib_task *task;
+	u32 slot;
+
+	if (current->thread.slot == LIB_NO_SLOT && lib_task_new(current))
+		do_exit(SIGKILL);
+	slot = current->thread.slot;
+	task = &tasks[slot];
+	task->pid = task_pid_nr(current);
+	task->tgid = task_tgid_nr(current);
+	regs->cs = 1;		/* user mode, for whoever asks */
+	regs->orig_ax = -1;
+
+	for (;;) {
+		bool restart;
+
+		do {
+			restart = lib_exit_work(regs, task);
+			if (cancels[slot] && (long)regs->ax == -EINTR)
+				task->cancelled = 1;
+			if (restart)
+				regs->ax = execute(regs->orig_ax, task->args);
+		} while (restart);
+
+		if (task->state == LIB_TASK_POSTED) {
+			task->ret = regs->ax;
+			task->state = LIB_TASK_USER;
+			lib_to_host(LIB_EVENT_USER, slot);
+			if (lib_irq_pending)
+				lib_irq_run();
+		}
+		if (task->state != LIB_TASK_POSTED) {
+			wait_for_request(task);
+			regs->orig_ax = -1;
+			/* Woken for a signal: deal with it, then wait on. */
+			if (task->state != LIB_TASK_POSTED)
+				continue;
+		}
+		regs->orig_ax = task->nr;
+		regs->ax = execute(task->nr, task->args);
+	}
+}
+
+/* The host's cancellation looks like a signal that has no handler. */
+bool lib_task_cancelled(const struct lib_task *task)
+{
+	return cancels[task - tasks];
+}
