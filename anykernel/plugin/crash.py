@@ -14,6 +14,7 @@ from anykernel.plugin.pool import Lease
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    __tracebackhide__ = True
     result = yield
     check(item)
     return result
@@ -22,6 +23,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
 def check(item: pytest.Item) -> None:
     """Raises KernelCrash, HostDied or KernelWarning for what the kernels of `item` went through,
     as far as its marker doesn't allow it."""
+    __tracebackhide__ = True
     leases = item.stash.get(LEASES, None)
     if not leases:
         return
@@ -44,6 +46,7 @@ def _crash(lease: Lease) -> Exception:
 
 
 def _check_log(lease: Lease) -> None:
+    __tracebackhide__ = True
     from anykernel.errors import KernelWarning
 
     failures = lease.kernel.log.failures()

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Kernels of cardboard, so that the plugin's own logic is tested in milliseconds.
+
+Inner test runs install them in place of the real packages; test_real.py checks the same things
+on a real kernel.
+"""
+
+from __future__ import annotations
+
+import itertools
+import sys
+import types
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass
+class Image:
+    id: str = "cafe"
+    release: str = "6.1.0-fake"
+    source: str = ""
+    flavour: str = ""
+
+
+class Report:
+    kind = "panic"
+
+    def render(self) -> str:
+        return "panic: cardboard burns\n  fake_function at fake.c:42"
+
+
+@dataclass
+class Frame:
+    time_ns: int
+    dev: int
+    direction: str
+    data: bytes
+
+
+class Instance:
+    def __init__(self) -> None:
+        self.crash: Report | None = None
+        self.frames: list[Frame] = []
+
+    def captured(self, dev: int | None = None, clear: bool = True) -> list[Frame]:
+        return self.frames
+
+
+class Host:
+    made: Iterator[int] = itertools.count()
+
+    def __init__(self, image: Image, **options: Any) -> None:
+        self.number = next(Host.made)
+        self.options = options
+        self.alive = True
+        self.instances = [Instance()]
+
+    def close(self) -> None:
+        self.alive = False
+
+
+class Log:
+    def __init__(self) -> None:
+        self.lines = ["Linux version 6.1.0-fake"]
+
+    def text(self) -> str:
+        return "\n".join(self.lines)
+
+    def failures(self) -> list[str]:
+        return [line for line in self.lines if line.startswith("WARNING")]
+
+
+class Kernel:
+    """Its state is a list and its log."""
+
+    current: Host
+
+    def __init__(self, instance: Instance, image: Image) -> None:
+        self.instance = instance
+        self.image = image
+        self.state: list[object] = []
+        self.log = Log()
+        self.saved: list[tuple[list[object], list[str]]] = []
+        self.restores = 0
+
+    def snapshot(self) -> int:
+        self.saved.append((list(self.state), list(self.log.lines)))
+        return len(self.saved)
+
+    def restore(self, snapshot: int) -> None:
+        self.restores += 1
+        state, lines = self.saved[snapshot - 1]
+        self.state, self.log.lines = list(state), list(lines)
+        self.instance.crash = None
+
+    def panic(self) -> None:
+        from anykernel.errors import KernelCrash
+
+        self.instance.crash = Report()
+        raise KernelCrash(self.instance.crash)  # type: ignore[arg-type]
+
+
+def ensure_image(source: str, flavour: str, *, config: Any = None, progress: Any = None) -> Image:
+    if source == "broken":
+        from anykernel.errors import SourceError
+
+        print("BUILD TRIED", file=sys.__stderr__)
+        raise SourceError("no such tree; give a directory")
+    return Image(source=source, flavour=flavour)
+
+
+def install() -> None:
+    """Puts the fakes where the plugin imports the real things from."""
+    modules: dict[str, dict[str, Any]] = {
+        "anykernel.build": {"ensure_image": ensure_image},
+        "anykernel.host": {"Host": Host, "Frame": Frame},
+        "anykernel.kernel": {"Kernel": Kernel},
+        "anykernel.kernel.pcap": {"write_pcap": lambda path, frames: path.write_bytes(b"pcap")},
+    }
+    for name, values in modules.items():
+        module = types.ModuleType(name)
+        vars(module).update(values)
+        sys.modules[name] = module

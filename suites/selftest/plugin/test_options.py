@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Command line, ini file and marker; and what is said when one is wrong."""
+
+from typing import Any
+
+import pytest
+
+from anykernel.plugin.options import KernelOptions, change
+
+
+def test_marker_goes_before_command_line_goes_before_ini(fake: pytest.Pytester) -> None:
+    fake.makeini("[pytest]\nkernel_source = ini\nkernel_flavour = ini\nkernel_seed = 3\n")
+    fake.makepyfile(
+        """
+        import pytest
+
+        @pytest.mark.kernel(seed=5, config={"B": "y", "A": "n"}, clock="real", memory=32 << 20)
+        class TestIt:
+            @pytest.mark.kernel(seed=6)
+            def test_it(self, request, kernel):
+                from anykernel.plugin.fixtures import LEASES
+                (lease,) = request.node.stash[LEASES]
+                assert lease.options.source == "ini"
+                assert lease.options.flavour == "line"
+                assert lease.options.seed == 6
+                assert lease.options.clock == "real"
+                assert lease.options.config == (("A", "n"), ("B", "y"))
+                assert lease.host.options["memory"] == 32 << 20
+        """
+    )
+    fake.runpytest("--kernel-flavour=line").assert_outcomes(passed=1)
+
+
+@pytest.mark.parametrize(
+    ("marker", "said"),
+    [
+        ("flavor='debug'", "unknown option 'flavor'; there are source, flavour, seed"),
+        ("'debian:6.12'", "keyword arguments only"),
+        ("seed=-1", "seed must be a whole number from 0"),
+        ("seed='7'", "seed must be a whole number from 0"),
+        ("seed=True", "seed must be a whole number from 0"),
+        ("memory=64", "memory must be bytes: a multiple of 4 MiB"),
+        ("clock='sun'", "clock must be 'virtual' or 'real', got 'sun'"),
+        ("config=['NET']", "config must be a mapping of Kconfig symbols"),
+        ("config={'NET': True}", "config must be a mapping of Kconfig symbols"),
+        ("budget=0", "budget must be a number of seconds above 0"),
+        ("source=''", "source must be a non-empty string"),
+        ("allow_warnings=1", "allow_warnings must be True or False"),
+    ],
+)
+def test_wrong_marker_fails_its_test_alone(fake: pytest.Pytester, marker: str, said: str) -> None:
+    fake.makepyfile(
+        f"""
+        import pytest
+
+        @pytest.mark.kernel({marker})
+        def test_wrong(kernel): pass
+
+        def test_right(kernel): pass
+        """
+    )
+    result = fake.runpytest()
+    result.assert_outcomes(passed=1, errors=1)
+    text = result.stdout.str()
+    assert "::test_wrong: @pytest.mark.kernel" in text
+    assert said in text
+    assert "Traceback" not in text and "options.py:" not in text
+
+
+@pytest.mark.parametrize(
+    ("argument", "said"),
+    [
+        ("--kernel-seed=many", "--kernel-seed: 'many' is not a whole number"),
+        ("--kernel-seed=-1", "--kernel-seed must be a whole number from 0"),
+    ],
+)
+def test_wrong_command_line_is_a_usage_error(
+    fake: pytest.Pytester, argument: str, said: str
+) -> None:
+    result = fake.runpytest(argument)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"ERROR: {said}*"])
+
+
+def test_factory_says_what_is_wrong(fake: pytest.Pytester) -> None:
+    fake.makepyfile(
+        """
+        import pytest
+
+        def test_it(kernel_factory):
+            with pytest.raises(ValueError, match="unknown option 'sede'"):
+                kernel_factory(sede=1)
+        """
+    )
+    fake.runpytest().assert_outcomes(passed=1)
+
+
+@pytest.mark.parametrize(
+    ("values", "line"),
+    [
+        ({}, "debian:6.1 default seed 0"),
+        ({"memory": 128 << 20, "clock": "real"}, "debian:6.1 default seed 0 128 MiB real clock"),
+        ({"config": {"A": "y"}, "cmdline": "x"}, "debian:6.1 default seed 0 A=y cmdline 'x'"),
+    ],
+)
+def test_description(values: dict[str, Any], line: str) -> None:
+    assert change(KernelOptions(), values).describe() == line
