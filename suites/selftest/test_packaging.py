@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The wheel has all that is needed, and works where nothing of the checkout is."""
+
+import os
+import subprocess
+import sys
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("wheel")]
+
+
+def run(*command: str | Path, cwd: Path) -> str:
+    """Runs without anything that could lead back to the checkout; returns standard output."""
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("PYTEST", "PYTHON", "VIRTUAL_ENV", "COV"))
+    }
+    done = subprocess.run(
+        command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=500
+    )
+    assert done.returncode == 0, f"{command}\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    run(
+        *(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder, ROOT),
+        cwd=folder,
+    )
+    (found,) = folder.glob("*.whl")
+    return found
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bin folder of a clean environment with only the wheel and what it asks for."""
+    folder = tmp_path_factory.mktemp("clean") / "env"
+    venv.create(folder, with_pip=True)
+    run(
+        *(folder / "bin" / "python", "-m", "pip", "install", "-q"),
+        *("--disable-pip-version-check", wheel),
+        cwd=folder,
+    )
+    return folder / "bin"
+
+
+def test_wheel_contents(wheel: Path) -> None:
+    names = set(zipfile.ZipFile(wheel).namelist())
+
+    def files(folder: str, ending: str = "") -> set[str]:
+        return {
+            path.relative_to(ROOT).as_posix()
+            for path in (ROOT / folder).rglob("*")
+            if path.is_file() and path.name.endswith(ending) and "__pycache__" not in path.parts
+        }
+
+    tracked = set(
+        subprocess.run(
+            ["git", "ls-files", "anykernel"], cwd=ROOT, capture_output=True, text=True, check=True
+        ).stdout.split()
+    )
+    assert tracked - names == set(), "in the repository, not in the wheel"
+    for suite in ("smoke", "fuzz"):
+        shipped = {
+            name.replace("suites/", "anykernel/_suites/", 1)
+            for name in files(f"suites/{suite}", ".py")
+        }
+        assert shipped - names == set()
+    assert "anykernel/_stubs/README.md" in names
+    assert "anykernel/overlay/include/liblinux.h" in names
+    strange = [
+        name
+        for name in names
+        if name.endswith((".pyc", ".o", ".so")) or name.startswith("suites/") or "selftest" in name
+    ]
+    assert strange == []
+
+
+def test_the_command_works(installed: Path, tmp_path: Path) -> None:
+    assert "doctor" in run(installed / "anykernel", "--help", cwd=tmp_path)
+
+
+def test_a_kernel_test_runs_from_the_wheel(
+    installed: Path, tmp_path: Path, pytestconfig: pytest.Config
+) -> None:
+    (tmp_path / "test_mine.py").write_text(
+        "import anykernel\n"
+        "import pytest\n"
+        "def test_where():\n"
+        f"    assert anykernel.__file__.startswith({str(installed.parent)!r})\n"
+        "def test_sysctl(kernel):\n"
+        "    assert kernel.sysctl['kernel.ostype'] == 'Linux'\n"
+    )
+    said = run(installed / "python", "-m", "pytest", "-q", tmp_path, cwd=tmp_path)
+    assert "2 passed" in said
+
+
+def test_a_shipped_suite_runs_from_the_wheel(installed: Path, tmp_path: Path) -> None:
+    assert " passed" in run(installed / "anykernel", "suite", "smoke", cwd=tmp_path)
