@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What the README shows works: its example runs, its commands and options exist."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from anykernel.plugin import options
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text()
+EXAMPLES = re.findall(r"^```python\n(.*?)^```", README, re.M | re.S)
+
+
+def test_there_are_examples() -> None:
+    assert EXAMPLES
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_example_runs(pytester: pytest.Pytester, example: str) -> None:
+    pytester.makeini("[pytest]\nfilterwarnings = error\n")
+    pytester.makepyfile(example)
+    result = pytester.runpytest_subprocess("-p", "no:cacheprovider")
+    result.assert_outcomes(passed=example.count("def test_"))
+
+
+def test_commands_exist() -> None:
+    shown = set(re.findall(r"anykernel (doctor|suite|[a-z]+)(?= |$)", _console(), re.M))
+    command = Path(sys.executable).with_name("anykernel")
+    said = subprocess.run(
+        [command, "--help"], capture_output=True, text=True, timeout=60, check=True
+    ).stdout
+    offered = set(re.findall(r"^  ([a-z]+) ", said, re.M))
+    assert shown
+    assert shown - offered == set()
+
+
+@pytest.mark.parametrize("name", ["quickstart", "test", "bench", "setup"])
+def test_scripts_exist_and_can_be_run(name: str) -> None:
+    path = ROOT / "ci" / name
+    assert path.stat().st_mode & 0o111
+    subprocess.run(["bash", "-n", path], check=True, timeout=60)
+
+
+def test_all_options_are_documented() -> None:
+    documented = set(re.findall(r"^\| `(\w+)` \|", README, re.M))
+    marker = set(re.findall(r"(\w+)=", options.MARKER))
+    assert marker - documented == set()
+
+
+def test_all_dependencies_have_a_reason() -> None:
+    import tomllib
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = project["dependencies"] + project["optional-dependencies"]["test"]
+    section = README[README.index("## Dependencies") :]
+    for requirement in wanted:
+        name, _, minimum = requirement.partition(">=")
+        assert minimum, f"{requirement} has no minimum version"
+        assert re.search(rf"\b{re.escape(name)}\b", section), f"README has no reason for {name}"
+
+
+def _console() -> str:
+    return "\n".join(re.findall(r"^```console\n(.*?)^```", README, re.M | re.S))
