@@ -3,9 +3,11 @@
 #include <linux/export.h>
 #include <linux/init.h>
 #include <linux/kernel.h>
+#include <linux/mm.h>
 #include <linux/panic_notifier.h>
 #include <linux/reboot.h>
 #include <linux/seq_file.h>
+#include <linux/sizes.h>
 #include <linux/string.h>
 #include <linux/utsname.h>
 #include <asm/sections.h>

@@ -4,7 +4,6 @@
  * executed like a system call, and the way back goes through the same work
  * (signals, rescheduling) as on any architecture.
  */
-#include <linux/entry-common.h>
 #include <linux/export.h>
 #include <linux/sched.h>
 #include <linux/sched/signal.h>

@@ -114,7 +114,7 @@ void __delay(unsigned long loops)
 }
 EXPORT_SYMBOL(__delay);
 
-/* There is nothing to calibrate; the generic loop would spin on jiffies. */
+/* There is nothing to calibrate: a delay reads the clock. */
 void calibrate_delay(void)
 {
 	loops_per_jiffy = NSEC_PER_SEC / HZ;

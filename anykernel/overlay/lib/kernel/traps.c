@@ -2,6 +2,7 @@
 /* Faults: the host catches them and asks where to go on. */
 #include <linux/extable.h>
 #include <linux/kernel.h>
+#include <linux/uaccess.h>
 #include "lib.h"
 
 uint64_t lib_fixup(uint64_t ip)

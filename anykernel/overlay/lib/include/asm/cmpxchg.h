@@ -17,10 +17,10 @@
 #define arch_cmpxchg(ptr, old, new)					\
 ({									\
 	__typeof__(ptr) __cp = (ptr);					\
-	__typeof__(*__cp) __cold = (__typeof__(*__cp))(old);		\
+	__typeof__(*__cp) __cexp = (__typeof__(*__cp))(old);		\
 	__typeof__(*__cp) __cnew = (__typeof__(*__cp))(new);		\
 	__typeof__(*__cp) __cwas = *(volatile __typeof__(*__cp) *)__cp;	\
-	if (__cwas == __cold)						\
+	if (__cwas == __cexp)						\
 		*(volatile __typeof__(*__cp) *)__cp = __cnew;		\
 	__cwas;								\
 })

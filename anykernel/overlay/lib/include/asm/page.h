@@ -47,6 +47,9 @@ extern unsigned long lib_page_offset;
 #define page_to_virt(p)	pfn_to_virt(page_to_pfn(p))
 #define virt_addr_valid(v)	pfn_valid(virt_to_pfn(v))
 
+extern unsigned long max_low_pfn;
+#define pfn_valid(pfn)	((pfn) < max_low_pfn)
+
 #include <asm-generic/memory_model.h>
 
 #ifndef page_to_phys

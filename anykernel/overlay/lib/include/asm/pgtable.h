@@ -3,15 +3,10 @@
 #ifndef _ASM_LIB_PGTABLE_H
 #define _ASM_LIB_PGTABLE_H
 
-#include <asm-generic/pgtable-nopud.h>
+#include <asm-generic/pgtable-nopmd.h>
 #include <asm/page.h>
 
 #ifndef __ASSEMBLY__
-
-#define pgd_present(pgd)	(1)
-#define pgd_none(pgd)		(0)
-#define pgd_bad(pgd)		(0)
-#define pgd_clear(pgdp)
 
 #define PAGE_NONE		__pgprot(0)
 #define PAGE_SHARED		__pgprot(0)
