@@ -84,8 +84,9 @@ def build(source: str) -> float:
 
 def boot(source: str) -> tuple[str, float]:
     """What the kernel calls itself, and the milliseconds from nothing to booted, at best."""
-    from anykernel.build import ensure_image
     from anykernel.host import Host
+
+    from anykernel.build import ensure_image
 
     image = ensure_image(source)
     times = []
