@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Operations that run in threads of the kernel while the test goes on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from anykernel.errors import UsageError
+from anykernel.kernel.call import Plan, Request, error_of, request
+
+if TYPE_CHECKING:
+    from anykernel.kernel.process import Process
+
+R = TypeVar("R")
+
+
+class Call(Generic[R]):
+    """A running operation, in the manner of concurrent.futures.Future."""
+
+    def __init__(self, process: Process, task: int, plan: Plan[R]) -> None:
+        self._process = process
+        self._instance = process.instance
+        self._task = task
+        self._plan = plan
+        self._value: Any = None
+        self._error: BaseException | None = None
+        self._over = False
+        self._state = process.state
+        self._deadline: int | None = None
+        try:
+            self._post(next(plan))
+        except StopIteration as stop:
+            self._end(stop.value)
+
+    def done(self) -> bool:
+        """Whether it has ended, after everything was run that can run at the current time."""
+        self._check()
+        if not self._over:
+            self._instance.run()
+            self._step()
+        return self._over
+
+    def result(self, timeout: float | None = None) -> R:
+        """What the operation returns; raises what it raises.
+
+        Lets virtual time run until then.  TimeoutError when it has not ended within `timeout`
+        virtual seconds (it goes on); Deadlock when nothing can ever end it.
+        """
+        self._wait(timeout)
+        if self._error is not None:
+            raise self._error
+        value: R = self._value
+        return value
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """What the operation raised, or None; waits like result()."""
+        self._wait(timeout)
+        return self._error
+
+    def cancel(self) -> bool:
+        """Interrupts the operation.  Returns whether it had not ended before."""
+        if self.done():
+            return False
+        self._instance.cancel(self._task)
+        self._instance.run()
+        if self._instance.poll(self._task) is None:
+            raise UsageError("the call is in an uninterruptible sleep and can't be cancelled")
+        self._plan.close()
+        self._end(None, InterruptedError("cancelled"))
+        return True
+
+    def _check(self) -> None:
+        if not self._state.alive:
+            self._plan.close()
+            raise UsageError("this call belongs to a state that was restored away")
+
+    def _wait(self, timeout: float | None) -> None:
+        self._check()
+        limit = None if timeout is None else self._instance.now + round(timeout * 1e9)
+        if self.done():
+            return
+        while not self._over:
+            ends = [end for end in (limit, self._deadline) if end is not None]
+            left = max(min(ends) - self._instance.now, 0) / 1e9 if ends else None
+            try:
+                self._instance.wait(self._task, left)
+            except TimeoutError:
+                self._step()
+                if not self._over and limit is not None and self._instance.now >= limit:
+                    raise
+            else:
+                self._step()
+
+    def _post(self, what: Request) -> None:
+        deadline = what.timeout
+        now = self._instance.now
+        self._deadline = None if deadline is None else now + round(deadline * 1e9)
+        self._instance.post(what.nr, *what.args, task=self._task)
+        self._instance.run()
+        self._state = self._process.state
+
+    def _step(self) -> None:
+        """Takes finished requests to the plan, until one is not finished or the plan is."""
+        try:
+            while True:
+                result = self._instance.poll(self._task)
+                if result is None:
+                    if self._deadline is None or self._instance.now < self._deadline:
+                        return
+                    self._instance.cancel(self._task)
+                    self._instance.run()
+                    self._post(self._plan.throw(TimeoutError("timed out")))
+                elif result < 0:
+                    self._post(self._plan.throw(error_of(result)))
+                else:
+                    self._post(self._plan.send(result))
+        except StopIteration as stop:
+            self._end(stop.value)
+        except OSError as error:
+            self._end(None, error)
+
+    def _end(self, value: Any, error: BaseException | None = None) -> None:
+        self._over, self._value, self._error = True, value, error
+        self._state = self._process.state
+
+    @property
+    def over(self) -> bool:
+        """Whether its end has been seen; never runs the kernel."""
+        return self._over
+
+    def drop(self) -> None:
+        """Frees the memory of a call that was restored away."""
+        self._plan.close()
+        self._over = True
+
+
+class Workers:
+    """The threads that execute background calls, of all processes of a kernel; reused."""
+
+    def __init__(self) -> None:
+        self._all: list[tuple[Process, int, Call[Any] | None]] = []
+
+    def start(self, process: Process, plan: Plan[R]) -> Call[R]:
+        """Runs `plan` in a free thread of `process`, or in a new one."""
+        from anykernel.kernel.process import CLONE_THREAD_FLAGS, SPAWN
+
+        for position, (owner, task, call) in enumerate(self._all):
+            if owner is process and (call is None or call.over):
+                break
+        else:
+            task = process.run(request(SPAWN, CLONE_THREAD_FLAGS))
+            position = len(self._all)
+            self._all.append((process, task, None))
+        made = Call(process, task, plan)
+        self._all[position] = (process, task, made)
+        return made
+
+    def save(self) -> list[tuple[Process, int, Call[Any] | None]]:
+        """Who has what to do, for load()."""
+        return [(p, t, c if c is not None and not c.over else None) for p, t, c in self._all]
+
+    def load(self, saved: list[tuple[Process, int, Call[Any] | None]]) -> None:
+        """Goes back to save(); calls that began since are dropped."""
+        kept = {id(call) for _, _, call in saved}
+        for _, _, call in self._all:
+            if call is not None and id(call) not in kept:
+                call.drop()
+        self._all = list(saved)

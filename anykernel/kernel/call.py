@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Operations as plans: generators that ask for system calls, so that one code serves both a
+blocking call and a call that runs in the background."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from typing import TYPE_CHECKING, Any, Concatenate, NamedTuple, ParamSpec, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from anykernel.kernel.interface import Buffer
+    from anykernel.kernel.process import Process
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Request(NamedTuple):
+    """One system call of a plan; timeout in virtual seconds, None: as long as it takes."""
+
+    nr: int
+    args: tuple[int, ...]
+    timeout: float | None = None
+
+
+Plan = Generator[Request, int, R]
+"""Yields requests and gets their results, which are not negative: errors are raised in it."""
+
+
+class HasProcess(Protocol):
+    @property
+    def process(self) -> Process: ...
+
+
+S = TypeVar("S", bound=HasProcess)
+
+
+def error_of(result: int) -> OSError:
+    """The OSError (of the subclass that fits) for a negative result."""
+    return OSError(-result, os.strerror(-result))
+
+
+def operation(plan: Callable[Concatenate[S, P], Plan[R]]) -> Callable[Concatenate[S, P], R]:
+    """Makes a method that runs its plan at once; `submit` finds the plan as its attribute."""
+
+    @wraps(plan)
+    def run(self: S, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        return self.process.run(plan(self, *args, **kwargs))
+
+    run.plan = plan  # type: ignore[attr-defined]
+    return run
+
+
+def request(nr: int, *args: int, timeout: float | None = None) -> Plan[int]:
+    """The plan of a single system call."""
+    return (yield Request(nr, args, timeout))
+
+
+class Memory:
+    """User memory that lives as long as a with block: arguments and results of system calls."""
+
+    __slots__ = ("_buffers", "_process")
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+        self._buffers: list[Buffer] = []
+
+    def __enter__(self) -> Memory:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        for buffer in self._buffers:
+            buffer.free()
+
+    def new(self, size: int) -> Buffer:
+        """`size` bytes, of any content."""
+        buffer = self._process.instance.user.alloc(max(size, 1))
+        self._buffers.append(buffer)
+        return buffer
+
+    def put(self, data: Any) -> int:
+        """The address of a copy of `data`, bytes-like."""
+        view = memoryview(data).cast("B")
+        size = len(view)
+        buffer = self.new(size)
+        if size:
+            buffer.view[:size] = view
+        return buffer.address
+
+    def path(self, path: Any) -> int:
+        """The address of a path, NUL-terminated.  Raises ValueError for one with a NUL inside."""
+        raw: bytes = os.fsencode(path)
+        if b"\0" in raw:
+            raise ValueError("embedded null byte")
+        return self.put(raw + b"\0")
+
+
+@contextmanager
+def stepping(plan: Plan[R]) -> Iterator[Plan[R]]:
+    """Closes the plan, and so frees its memory, whatever happens."""
+    try:
+        yield plan
+    finally:
+        plan.close()

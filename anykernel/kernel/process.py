@@ -1,0 +1,275 @@
+# SPDX-License-Identifier: GPL-2.0
+"""A process of the kernel, controlled from Python: its system calls, files and sockets."""
+
+from __future__ import annotations
+
+import socket as pysocket
+from collections.abc import Callable
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from anykernel.errors import UsageError
+from anykernel.kernel import abi
+from anykernel.kernel.background import Call, Workers
+from anykernel.kernel.call import Memory, Plan, Request, error_of, request
+
+if TYPE_CHECKING:
+    from anykernel.kernel.files import Files
+    from anykernel.kernel.interface import Instance
+    from anykernel.kernel.poll import Epoll, Poll
+    from anykernel.kernel.sockets import Socket
+    from anykernel.kernel.sysctl import Sysctl
+
+R = TypeVar("R")
+SPAWN = 0x10000
+"""The kernel library's own call that makes a task (LIB_SYS_SPAWN)."""
+CLONE_THREAD_FLAGS = 0x100 | 0x200 | 0x400 | 0x800 | 0x10000 | 0x40000
+"""VM, FS, FILES, SIGHAND, THREAD, SYSVSEM: a thread as pthread_create makes it."""
+U64 = (1 << 64) - 1
+
+
+class State:
+    """One stretch of the kernel's life between snapshots; restoring an earlier one ends it."""
+
+    __slots__ = ("alive",)
+
+    def __init__(self) -> None:
+        self.alive = True
+
+
+class Process:
+    """One process of the kernel.  `kernel.process()` makes more; the Kernel itself is the first.
+
+    What the calls raise: OSError (of the subclass for its errno) when the kernel refuses,
+    TimeoutError when a timeout in virtual time has passed, Deadlock when a blocking call can never
+    end, KernelCrash when the kernel died of it, UsageError when the object's state was restored
+    away.
+    """
+
+    _state: State
+    """The state now; one object for all processes' eyes lives in the Kernel."""
+
+    def __init__(self, instance: Instance, task: int, workers: Workers, parent: Process | None):
+        self.instance = instance
+        self.task = task
+        self._workers = workers
+        self._parent = parent
+        self._born = parent.state if parent is not None else None
+        self._ended = False
+
+    @property
+    def process(self) -> Process:
+        return self
+
+    @property
+    def state(self) -> State:
+        """What objects made now belong to."""
+        if self._parent is None:
+            return self._state
+        return self._parent.state
+
+    def check(self) -> None:
+        """Raises UsageError when this process is no more."""
+        if self._born is not None and not self._born.alive:
+            raise UsageError(
+                "this process belongs to a state that was restored away: make a new one, or make "
+                "it before the snapshot"
+            )
+        if self._ended:
+            raise UsageError("this process has ended")
+
+    # Running
+
+    def run(self, plan: Plan[R]) -> R:
+        """Executes an operation's plan; blocking calls let virtual time run."""
+        self.check()
+        syscall = self.instance.syscall
+        try:
+            nr, args, timeout = next(plan)
+            while True:
+                result = syscall(nr, *args, task=self.task, timeout=timeout)
+                if result < 0:
+                    nr, args, timeout = plan.throw(error_of(result))
+                else:
+                    nr, args, timeout = plan.send(result)
+        except StopIteration as stop:
+            value: R = stop.value
+            return value
+        finally:
+            plan.close()
+
+    def submit(self, operation: Callable[..., R] | str, /, *args: Any, **kwargs: Any) -> Call[R]:
+        """Starts an operation in a thread of its own and returns at once, like an executor.
+
+        `operation` is a method of a socket, of an open file's `raw`, of `kernel.os`, or the name
+        of a system call.  What it needs to end may then be done by the test::
+
+            call = kernel.submit(server.accept)
+            client.connect(server.getsockname())
+            connection, address = call.result()
+
+        Raises UsageError for other callables.
+        """
+        self.check()
+        if isinstance(operation, str):
+            plan = self._syscall(operation, *args, **kwargs)
+        else:
+            make = getattr(operation, "plan", None)
+            owner = getattr(operation, "__self__", None)
+            if make is None or owner is None:
+                raise UsageError(
+                    f"submit() can't run {operation!r}: give a method of a kernel's socket or "
+                    "file, or a system call's name"
+                )
+            plan = make(owner, *args, **kwargs)
+        return self._workers.start(self, plan)
+
+    def memory(self) -> Memory:
+        """User memory for a with block."""
+        return Memory(self)
+
+    def syscall(self, name: str | int, /, *args: Any, timeout: float | None = None) -> int:
+        """Executes a system call by its name (or number) and returns its result.
+
+        Arguments: int; None (NULL); bytes (copied in); str (a path: copied in with a NUL);
+        bytearray or another writable buffer (copied in and, afterwards, back out).  `timeout` is
+        in virtual seconds.  Raises OSError, and UsageError for an unknown name.
+        """
+        return self.run(self._syscall(name, *args, timeout=timeout))
+
+    def _syscall(self, name: str | int, *args: Any, timeout: float | None = None) -> Plan[int]:
+        nr = name if isinstance(name, int) else abi.number(name)
+        if len(args) > 6:
+            raise UsageError(f"a system call has at most 6 arguments, not {len(args)}")
+        with self.memory() as memory:
+            values: list[int] = []
+            back: list[tuple[memoryview, memoryview]] = []
+            for value in args:
+                if value is None:
+                    values.append(0)
+                elif isinstance(value, int):
+                    values.append(value & U64)
+                elif isinstance(value, str):
+                    values.append(memory.path(value))
+                else:
+                    view = memoryview(value).cast("B")
+                    buffer = memory.new(len(view))
+                    buffer.view[: len(view)] = view
+                    values.append(buffer.address)
+                    if not view.readonly:
+                        back.append((view, buffer.view))
+            result = yield Request(nr, tuple(values), timeout)
+            for mine, kernels in back:
+                mine[:] = kernels[: len(mine)]
+            return result
+
+    # What a process has
+
+    def fork(self) -> Process:
+        """A child process with a copy of the open files; memory is shared.
+
+        It can unshare() namespaces, change its user and so on, without the others' noticing.
+        """
+        flags = 0x100
+        task = self.run(request(SPAWN, flags))
+        return Process(self.instance, task, self._workers, self)
+
+    def exit(self, status: int = 0) -> None:
+        """Ends the process, which then is a zombie until its parent waits for it."""
+        if self._parent is None:
+            raise UsageError("the first process can't end: the kernel would panic")
+        self.check()
+        self._ended = True
+        self.instance.post(abi.number("exit_group"), status, task=self.task)
+        self.instance.run()
+
+    def __enter__(self) -> Process:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *exc: object) -> None:
+        if kind is None and self._parent is not None and not self._ended:
+            self.exit()
+
+    @cached_property
+    def os(self) -> Files:
+        """File and process calls that mirror Python's os module."""
+        from anykernel.kernel.files import Files
+
+        return Files(self)
+
+    @cached_property
+    def sysctl(self) -> Sysctl:
+        """/proc/sys as a mapping: ``kernel.sysctl["net.ipv4.ip_forward"] = 1``."""
+        from anykernel.kernel.sysctl import Sysctl
+
+        return Sysctl(self)
+
+    def open(self, path: Any, mode: str = "r", buffering: int = -1, **options: Any) -> Any:
+        """Like the built-in open(), for a file of the kernel."""
+        from anykernel.kernel.fileio import open_file
+
+        return open_file(self, path, mode, buffering, **options)
+
+    def read_text(self, path: Any) -> str:
+        """The text of a file, /proc's included."""
+        return self.read_bytes(path).decode(errors="replace")
+
+    def read_bytes(self, path: Any) -> bytes:
+        with self.open(path, "rb") as file:
+            content: bytes = file.read()
+        return content
+
+    def write_text(self, path: Any, text: str) -> int:
+        """Replaces a file's content.  Returns the number of characters."""
+        with self.open(path, "wb", buffering=0) as file:
+            file.write(text.encode())
+        return len(text)
+
+    def socket(
+        self,
+        family: int = pysocket.AF_INET,
+        type: int = pysocket.SOCK_STREAM,
+        proto: int = 0,
+    ) -> Socket:
+        """A socket of the kernel, which behaves like socket.socket; timeouts in virtual time."""
+        from anykernel.kernel.sockets import Socket
+
+        return Socket(self, family, type, proto)
+
+    def socketpair(
+        self,
+        family: int = pysocket.AF_UNIX,
+        type: int = pysocket.SOCK_STREAM,
+        proto: int = 0,
+    ) -> tuple[Socket, Socket]:
+        """Two connected sockets."""
+        from anykernel.kernel.sockets import Socket
+
+        with self.memory() as memory:
+            pair = memory.new(8)
+            self.run(request(abi.number("socketpair"), family, type, proto, pair.address))
+            first, second = memoryview(pair.view[:8]).cast("i")
+        return (
+            Socket(self, family, type, proto, fileno=first),
+            Socket(self, family, type, proto, fileno=second),
+        )
+
+    def select(
+        self, rlist: Any, wlist: Any, xlist: Any, timeout: float | None = None
+    ) -> tuple[list[Any], list[Any], list[Any]]:
+        """select.select() in the kernel; timeout in virtual seconds."""
+        from anykernel.kernel.poll import select
+
+        return select(self, rlist, wlist, xlist, timeout)
+
+    def poll(self) -> Poll:
+        """Like select.poll()."""
+        from anykernel.kernel.poll import Poll
+
+        return Poll(self)
+
+    def epoll(self, flags: int = 0) -> Epoll:
+        """Like select.epoll()."""
+        from anykernel.kernel.poll import Epoll
+
+        return Epoll(self, flags)
