@@ -5,8 +5,7 @@ blocking call and a call that runs in the background."""
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Concatenate, NamedTuple, ParamSpec, Protocol, TypeVar
 
@@ -31,8 +30,9 @@ Plan = Generator[Request, int, R]
 
 
 class HasProcess(Protocol):
-    @property
-    def process(self) -> Process: ...
+    """What operations are methods of."""
+
+    process: Process
 
 
 S = TypeVar("S", bound=HasProcess)
@@ -98,10 +98,7 @@ class Memory:
         return self.put(raw + b"\0")
 
 
-@contextmanager
-def stepping(plan: Plan[R]) -> Iterator[Plan[R]]:
-    """Closes the plan, and so frees its memory, whatever happens."""
-    try:
-        yield plan
-    finally:
-        plan.close()
+class KeepsProcess:
+    """Base of objects whose operations run in one process."""
+
+    process: Process

@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The kernel's clock, which tests move."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from anykernel.errors import UsageError
+
+if TYPE_CHECKING:
+    from anykernel.kernel.interface import Instance
+
+
+class Clock:
+    """Time since the kernel's boot.  With the virtual clock it passes only here and in calls that
+    block."""
+
+    def __init__(self, instance: Instance) -> None:
+        self._instance = instance
+
+    def __repr__(self) -> str:
+        return f"<kernel clock at {self.seconds:.9f} s>"
+
+    @property
+    def now(self) -> int:
+        """Nanoseconds since boot."""
+        return self._instance.now
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since boot."""
+        return self._instance.now / 1e9
+
+    def advance(self, seconds: float) -> int:
+        """Lets `seconds` pass, with all that is due in them.  Returns the new `now`.
+
+        Raises UsageError for a negative time.
+        """
+        if seconds < 0:
+            raise UsageError(f"time can't go back ({seconds} s): take a snapshot and restore it")
+        self._instance.run(self._instance.now + round(seconds * 1e9))
+        return self._instance.now
+
+    def run_until_idle(self, limit: float = 60.0) -> int:
+        """Runs timers as long as any is due within the next `limit` seconds altogether.
+
+        Returns the new `now`: the time of the last timer.  Timers that repeat for ever (garbage
+        collections) end at the limit.
+        """
+        if limit < 0:
+            raise UsageError(f"the limit can't be negative ({limit} s)")
+        return self._instance.settle(round(limit * 1e9))

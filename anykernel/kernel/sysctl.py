@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: GPL-2.0
+"""/proc/sys and the protocols' counters as mappings."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, MutableMapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from anykernel.kernel.process import Process
+
+ROOT = "/proc/sys"
+
+
+class Sysctl(MutableMapping[str, int | str]):
+    """``kernel.sysctl["net.ipv4.ip_forward"] = 1``.
+
+    Names are those of sysctl(8): dots or slashes; a dot inside an interface's name is written as
+    the other one.  A value is an int when it looks like one, else the text (several values with
+    tabs between them).  Sequences are written with spaces between.  Raises KeyError for a name that
+    isn't there, OSError for a value that the kernel refuses.
+    """
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+
+    @staticmethod
+    def _path(name: str) -> str:
+        first = re.search(r"[./]", name)
+        if first is not None and first[0] == ".":
+            name = name.translate(str.maketrans("./", "/."))
+        return f"{ROOT}/{name}"
+
+    def __getitem__(self, name: str) -> int | str:
+        try:
+            text = self._process.read_text(self._path(name)).strip()
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            raise KeyError(name) from None
+        return int(text) if re.fullmatch(r"-?\d+", text) else text
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        if isinstance(value, bool):
+            value = int(value)
+        if isinstance(value, list | tuple):
+            value = " ".join(str(part) for part in value)
+        try:
+            with self._process.open(self._path(name), "r+b", buffering=0) as file:
+                file.write(str(value).encode())
+        except FileNotFoundError:
+            raise KeyError(name) from None
+
+    def __delitem__(self, name: str) -> None:
+        raise TypeError("a sysctl can't be deleted")
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self._below(ROOT)
+
+    def _below(self, folder: str) -> Iterator[str]:
+        for entry in self._process.os.scandir(folder):
+            if entry.is_dir():
+                yield from self._below(entry.path)
+            else:
+                name = entry.path[len(ROOT) + 1 :]
+                yield name.translate(str.maketrans("./", "/."))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and self._process.os.exists(self._path(name))
+
+
+class Counters(Mapping[str, Mapping[str, int]]):
+    """The counters of /proc/net/{snmp,netstat,snmp6}: ``kernel.snmp["Icmp"]["InCsumErrors"]``.
+
+    Groups of IPv6 (Ip6, Icmp6, Udp6, UdpLite6) have the names without the prefix.  Each group is
+    read when it is asked for: a plain dict, so that two can be compared.
+    """
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+
+    def _read(self) -> dict[str, dict[str, int]]:
+        groups: dict[str, dict[str, int]] = {}
+        for file in ("snmp", "netstat"):
+            lines = self._text(file).splitlines()
+            for names, values in zip(lines[::2], lines[1::2], strict=True):
+                group, _, rest = names.partition(":")
+                numbers = map(int, values.partition(":")[2].split())
+                groups[group] = dict(zip(rest.split(), numbers, strict=True))
+        for line in self._text("snmp6").splitlines():
+            name, value = line.split()
+            match = re.match(r"(Ip6|Icmp6|UdpLite6|Udp6)(.+)", name)
+            if match is not None:
+                groups.setdefault(match[1], {})[match[2]] = int(value)
+        return groups
+
+    def _text(self, file: str) -> str:
+        try:
+            return self._process.read_text(f"/proc/net/{file}")
+        except FileNotFoundError:
+            return ""
+
+    def __getitem__(self, group: str) -> dict[str, int]:
+        return self._read()[group]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._read())
+
+    def __len__(self) -> int:
+        return len(self._read())
