@@ -32,6 +32,10 @@ class Frame(Protocol):
     """One frame that passed a netdev; direction is seen from the kernel: rx or tx."""
 
     @property
+    def number(self) -> int:
+        """Counts all frames."""
+
+    @property
     def time_ns(self) -> int: ...
     @property
     def dev(self) -> int: ...

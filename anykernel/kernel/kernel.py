@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The kernel under test, as tests see it."""
+
+from __future__ import annotations
+
+import re
+import socket as pysocket
+import struct
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from anykernel.errors import UsageError
+from anykernel.kernel.background import Workers
+from anykernel.kernel.clock import Clock
+from anykernel.kernel.log import Log
+from anykernel.kernel.process import Process, State
+from anykernel.kernel.rtnl import Rtnl
+
+if TYPE_CHECKING:
+    from anykernel.build.image import Image
+    from anykernel.host import Instance
+    from anykernel.kernel.netdev import Netdev
+    from anykernel.kernel.sysctl import Counters
+
+LOOPBACK = 1
+MOUNTS = (("/proc", "proc"), ("/sys", "sysfs"), ("/tmp", "tmpfs"))
+
+
+class Saved(NamedTuple):
+    """Python's side of a snapshot."""
+
+    state: State
+    netdevs: dict[str, Netdev]
+    workers: Any
+    log: tuple[int, int, int, int]
+    macs: int
+
+
+class Kernel(Process):
+    """A booted Linux kernel: its first process (root, pid 1), its devices, its clock and its log.
+
+    /proc, /sys and /tmp are mounted and the loopback device is up.  Memory, time and randomness
+    are the kernel's own; nothing of the machine is touched.
+    """
+
+    def __init__(self, instance: Instance, image: Image) -> None:
+        super().__init__(instance, 0, Workers(), None)
+        self.image = image
+        self.clock = Clock(instance)
+        self.log = Log(instance)
+        self._state = State()
+        self._netdevs: dict[str, Netdev] = {}
+        self._macs = 0
+        self._saved: list[Saved] = []
+        self._iproute: tuple[State, Any] | None = None
+        self._prepare()
+
+    def __repr__(self) -> str:
+        return f"<Kernel {self.image.release} at {self.clock.seconds:.6f} s>"
+
+    def _prepare(self) -> None:
+        if not self.os.exists("/proc/self"):
+            for folder, kind in MOUNTS:
+                self.os.makedirs(folder, exist_ok=True)
+                self.os.mount(kind, folder, kind)
+        if self.os.exists("/proc/net/dev"):
+            with Rtnl(self) as rtnl:
+                rtnl.up(LOOPBACK)
+
+    @property
+    def release(self) -> str:
+        """The version, as uname -r says it."""
+        return self.os.uname().release
+
+    @cached_property
+    def config(self) -> Mapping[str, str]:
+        """The kernel's configuration: {"CONFIG_NET": "y", ...}, without what isn't set."""
+        found: dict[str, str] = {}
+        for line in self.image.config.read_text().splitlines():
+            name, equals, value = line.partition("=")
+            if equals and not name.startswith("#"):
+                found[name] = value.strip('"')
+        return found
+
+    # Snapshots
+
+    def snapshot(self) -> int:
+        """Saves the state; restore() comes back to it as often as wanted.  Snapshots nest."""
+        log = self.log.save()
+        number = self.instance.snapshot()
+        del self._saved[number - 1 :]
+        saved = Saved(self._state, dict(self._netdevs), self._workers.save(), log, self._macs)
+        self._saved.append(saved)
+        self._state = State()
+        return number
+
+    def restore(self, snapshot: int) -> None:
+        """Back to a snapshot, in microseconds; deeper ones are gone, this one stays.
+
+        Sockets, files, netdevs and calls that were made since are no more: using one raises
+        UsageError.  Raises UsageError for a snapshot that is gone.
+        """
+        if not 0 < snapshot <= len(self._saved):
+            raise UsageError(
+                f"there is no snapshot {snapshot}: restoring one drops those taken after it"
+            )
+        self._state.alive = False
+        for dropped in self._saved[snapshot:]:
+            dropped.state.alive = False
+        del self._saved[snapshot:]
+        self.instance.restore(snapshot)
+        saved = self._saved[-1]
+        self._netdevs = dict(saved.netdevs)
+        self._macs = saved.macs
+        self._workers.load(saved.workers)
+        self.log.load(saved.log)
+        self._state = State()
+
+    # Network
+
+    def add_netdev(
+        self,
+        name: str = "eth%d",
+        *,
+        mac: str | bytes | None = None,
+        mtu: int = 1500,
+        addresses: Iterable[str] = (),
+        up: bool = True,
+        carrier: bool = True,
+    ) -> Netdev:
+        """Adds an Ethernet device whose other end is the test.
+
+        `mac`: "02:00:00:00:00:01" and so on when not given.  `addresses` have a prefix length
+        ("10.0.0.1/24", "fd00::1/64") and are usable at once.  Raises UsageError for impossible
+        values, OSError for what the kernel refuses (FileExistsError: the name is taken).
+        """
+        from anykernel.kernel.netdev import Netdev, parse_mac
+
+        if not re.fullmatch(r"[^\s/:\0]{1,15}", name):
+            raise UsageError(f"{name!r} is no name for a device: 1 to 15 characters, no space or /")
+        if not 68 <= mtu <= 65535:
+            raise UsageError(f"the MTU must be 68 to 65535 bytes, not {mtu}")
+        addresses = (addresses,) if isinstance(addresses, str) else tuple(addresses)
+        if mac is None:
+            self._macs += 1
+            mac = b"\x02\0\0" + self._macs.to_bytes(3, "big")
+        raw = parse_mac(mac)
+        dev, ifindex = self.instance.netdev_add(name, raw, mtu, carrier)
+        made = Netdev(self, self._ifname(ifindex) if "%" in name else name, dev, ifindex, raw)
+        self._netdevs[made.name] = made
+        if up or addresses:
+            with Rtnl(self) as rtnl:
+                if up:
+                    rtnl.up(ifindex)
+                for address in addresses:
+                    rtnl.add_address(ifindex, address)
+        return made
+
+    def _ifname(self, index: int) -> str:
+        with self.socket(pysocket.AF_INET, pysocket.SOCK_DGRAM) as sock:
+            request = bytearray(struct.pack("=16xi", index).ljust(40, b"\0"))
+            self.syscall("ioctl", sock.fileno(), 0x8910, request)
+        return bytes(request[:16]).split(b"\0")[0].decode()
+
+    @property
+    def netdevs(self) -> Mapping[str, Netdev]:
+        """The devices that add_netdev() made, by name."""
+        return dict(self._netdevs)
+
+    def forget(self, netdev: Netdev) -> None:
+        """A device was removed."""
+        self._netdevs.pop(netdev.name, None)
+
+    @property
+    def iproute(self) -> Any:
+        """pyroute2's IPRoute over the kernel's netlink:
+        ``kernel.iproute.link("add", ifname="br0", kind="bridge")``."""
+        if self._iproute is None or not self._iproute[0].alive:
+            self._iproute = self.state, self.netlink()
+        return self._iproute[1]
+
+    def netlink(self, cls: Any = None, **options: Any) -> Any:
+        """A further object of a netlink class of pyroute2 (default: IPRoute) over the kernel."""
+        from anykernel.kernel.netlink import open_netlink
+
+        return open_netlink(self, cls, **options)
+
+    @cached_property
+    def snmp(self) -> Counters:
+        """The protocols' counters: ``kernel.snmp["Icmp"]["InCsumErrors"]``."""
+        from anykernel.kernel.sysctl import Counters
+
+        return Counters(self)
+
+    @property
+    def warnings(self) -> int:
+        """How often the kernel warned (WARN, lockdep, ...) since its boot."""
+        return self.instance.warnings

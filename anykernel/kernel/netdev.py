@@ -1,0 +1,277 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Network devices whose other end is the test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
+
+from anykernel.errors import UsageError
+from anykernel.kernel.pcap import write_pcap
+from anykernel.kernel.rtnl import Rtnl
+
+if TYPE_CHECKING:
+    from anykernel.kernel.interface import Frame
+    from anykernel.kernel.kernel import Kernel
+    from anykernel.kernel.peer import Peer
+
+MOST = 65535
+"""The longest frame, in bytes."""
+
+
+def frame_bytes(frame: Any) -> bytes:
+    """A frame given as bytes or as a packet of scapy.  Raises UsageError for an impossible size."""
+    data = frame if isinstance(frame, bytes) else bytes(frame)
+    if not 0 < len(data) <= MOST:
+        raise UsageError(f"a frame has 1 to {MOST} bytes, not {len(data)}")
+    return data
+
+
+def parse_mac(mac: str | bytes) -> bytes:
+    """Six bytes from "02:00:00:00:00:01".  Raises UsageError."""
+    try:
+        data = bytes(mac) if isinstance(mac, bytes) else bytes.fromhex(mac.replace(":", " "))
+    except ValueError:
+        data = b""
+    if len(data) != 6:
+        raise UsageError(f"{mac!r} is no MAC address, such as 02:00:00:00:00:01")
+    return data
+
+
+class Capture(Sequence["Frame"]):
+    """The frames that pass a netdev, from the capture's beginning to its stop()."""
+
+    def __init__(self, netdev: Netdev) -> None:
+        self._netdev = netdev
+        self._frames: list[Frame] = []
+        self._running = True
+        self._last = max((frame.number for frame in netdev.recent()), default=-1)
+
+    def __enter__(self) -> Capture:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        if self._running and exc[0] is None:
+            self.stop()
+
+    def stop(self) -> None:
+        """No more frames are added."""
+        self._take()
+        self._running = False
+
+    def _take(self) -> list[Frame]:
+        if self._running:
+            new = [frame for frame in self._netdev.recent() if frame.number > self._last]
+            if new:
+                self._last = new[-1].number
+                self._frames += new
+        return self._frames
+
+    @overload
+    def __getitem__(self, index: int) -> Frame: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Frame]: ...
+    def __getitem__(self, index: int | slice) -> Frame | list[Frame]:
+        return self._take()[index]
+
+    def __len__(self) -> int:
+        return len(self._take())
+
+    def __iter__(self) -> Iterator[Frame]:
+        return iter(list(self._take()))
+
+    @property
+    def sent(self) -> list[bytes]:
+        """What the kernel sent."""
+        return [frame.data for frame in self._take() if frame.direction == "tx"]
+
+    @property
+    def received(self) -> list[bytes]:
+        """What was injected."""
+        return [frame.data for frame in self._take() if frame.direction == "rx"]
+
+    def packets(self) -> list[Any]:
+        """All frames, parsed by scapy."""
+        return [to_scapy(frame.data) for frame in self._take()]
+
+
+def to_scapy(data: bytes) -> Any:
+    """An Ethernet frame parsed by scapy."""
+    import scapy.layers.inet
+    import scapy.layers.inet6
+    from scapy.layers.l2 import Ether
+
+    return Ether(data)
+
+
+class Netdev:
+    """An Ethernet device of the kernel; made by kernel.add_netdev()."""
+
+    def __init__(self, kernel: Kernel, name: str, dev: int, ifindex: int, mac: bytes) -> None:
+        self.kernel = kernel
+        self.name = name
+        self.dev = dev
+        self.ifindex = ifindex
+        self.mac_bytes = mac
+        self._state = kernel.state
+        self._removed = False
+
+    def __repr__(self) -> str:
+        return f"<Netdev {self.name} ifindex={self.ifindex} mac={self.mac}>"
+
+    @property
+    def mac(self) -> str:
+        return self.mac_bytes.hex(":")
+
+    @property
+    def mtu(self) -> int:
+        """As it is now; setting it asks the kernel."""
+        return int(self._sys("mtu"))
+
+    @mtu.setter
+    def mtu(self, value: int) -> None:
+        self.kernel.write_text(f"/sys/class/net/{self.name}/mtu", str(value))
+
+    def _sys(self, name: str) -> str:
+        self.check()
+        return self.kernel.read_text(f"/sys/class/net/{self.name}/{name}").strip()
+
+    def check(self) -> None:
+        """Raises UsageError when the device is no more."""
+        if self._removed:
+            raise UsageError(f"{self.name} was removed")
+        if not self._state.alive:
+            raise UsageError(
+                f"{self.name} belongs to a state that was restored away: add it again, or add it "
+                "before the snapshot"
+            )
+
+    # Frames
+
+    def inject(self, *frames: Any) -> None:
+        """The device receives `frames` (bytes or scapy packets); the kernel handles all it can at
+        the current time.  Raises UsageError for a frame of 0 or more than 65,535 bytes."""
+        self.check()
+        self.kernel.instance.inject(self.dev, [frame_bytes(frame) for frame in frames])
+
+    @overload
+    def exchange(self, frames: bytes) -> list[bytes]: ...
+    @overload
+    def exchange(self, frames: Any) -> Any: ...
+    def exchange(self, frames: Any) -> Any:
+        """Injects and returns what the device sends in answer, at the current time.
+
+        A frame gives a list of frames; a list (or another iterable) of frames gives a list of such
+        lists, with the frames injected one after the other.  bytes give bytes, scapy packets give
+        scapy packets.
+        """
+        self.check()
+        if isinstance(frames, bytes):
+            return self.kernel.instance.exchange(self.dev, (frame_bytes(frames),))[0]
+        if _is_packet(frames):
+            answers = self.kernel.instance.exchange(self.dev, (frame_bytes(frames),))[0]
+            return [to_scapy(answer) for answer in answers]
+        given = list(frames)
+        found = self.kernel.instance.exchange(self.dev, [frame_bytes(frame) for frame in given])
+        return [
+            [to_scapy(answer) for answer in answers] if _is_packet(frame) else answers
+            for frame, answers in zip(given, found, strict=True)
+        ]
+
+    def recent(self) -> Sequence[Frame]:
+        """The last frames that passed, both ways, as many as the host keeps."""
+        self.check()
+        return self.kernel.instance.captured(self.dev, clear=False)
+
+    def capture(self) -> Capture:
+        """Collects the frames from now on: a sequence of frames with time_ns, direction, data.
+
+        As a with block it ends there.
+        """
+        return Capture(self)
+
+    @contextmanager
+    def pcap(self, path: str | Path) -> Iterator[Capture]:
+        """Writes what passes during the with block to a pcap file; also when the block fails."""
+        capture = self.capture()
+        try:
+            yield capture
+        finally:
+            write_pcap(path, capture)
+
+    # Link
+
+    def up(self) -> None:
+        self._rtnl("up", True)
+
+    def down(self) -> None:
+        self._rtnl("up", False)
+
+    def _rtnl(self, method: str, *args: Any) -> None:
+        self.check()
+        with Rtnl(self.kernel) as rtnl:
+            getattr(rtnl, method)(self.ifindex, *args)
+
+    def add_address(self, *addresses: str, dad: bool = False) -> None:
+        """Adds "10.0.0.1/24" or "fd00::1/64"; with `dad`, IPv6 ones are first looked for on the
+        link, as usual."""
+        self.check()
+        with Rtnl(self.kernel) as rtnl:
+            for address in addresses:
+                rtnl.add_address(self.ifindex, address, dad)
+
+    def add_route(self, network: str, via: str | None = None) -> None:
+        """Adds a route through this device: a network or "default"."""
+        self._rtnl("add_route", network, via)
+
+    def add_neighbour(self, address: str, mac: str | bytes) -> None:
+        """Adds a permanent neighbour entry."""
+        self._rtnl("add_neighbour", address, parse_mac(mac))
+
+    def add_peer(self, *addresses: str, mac: str | bytes = "02:00:00:00:ff:01") -> Peer:
+        """A simulated neighbour with these addresses, which the kernel already knows."""
+        from anykernel.kernel.peer import Peer
+
+        peer = Peer(self, addresses, parse_mac(mac))
+        self.check()
+        with Rtnl(self.kernel) as rtnl:
+            for address in addresses:
+                rtnl.add_neighbour(self.ifindex, address, peer.mac_bytes)
+        return peer
+
+    @property
+    def carrier(self) -> bool:
+        """Whether the link is there; can be set."""
+        try:
+            return self._sys("carrier") == "1"
+        except OSError:  # a device that is down has none to tell
+            return False
+
+    @carrier.setter
+    def carrier(self, up: bool) -> None:
+        self.check()
+        self.kernel.instance.netdev_carrier(self.dev, bool(up))
+        self.kernel.instance.run()
+
+    @property
+    def statistics(self) -> dict[str, int]:
+        """rx_packets, tx_bytes, rx_dropped ..."""
+        self.check()
+        folder = f"/sys/class/net/{self.name}/statistics"
+        names = sorted(self.kernel.os.listdir(folder))
+        return {name: int(self.kernel.read_text(f"{folder}/{name}")) for name in names}
+
+    def remove(self) -> None:
+        """Unplugs the device."""
+        self.check()
+        self.kernel.instance.netdev_del(self.dev)
+        self._removed = True
+        self.kernel.forget(self)
+
+
+def _is_packet(frame: Any) -> bool:
+    """Whether it is scapy's, without importing scapy."""
+    return not isinstance(frame, bytes | bytearray | list | tuple) and hasattr(frame, "layers")
+
