@@ -23,13 +23,14 @@ void lib_irq_run(void)
 		return;
 	while (lib_irq_pending) {
 		unsigned long pending = lib_irq_pending;
+		bool traced = !IS_ENABLED(CONFIG_PROVE_LOCKING) || lockdep_hardirqs_enabled();
 		struct pt_regs *regs;
 
 		lib_irq_pending = 0;
-		/* Seen from lockdep an interrupt begins with interrupts off. */
 		lib_irqs_off = ARCH_IRQ_DISABLED;
+		if (traced)
+			trace_hardirqs_off();
 		irq_enter();
-		trace_hardirqs_off();
 		regs = set_irq_regs(&interrupted);
 		if (pending & LIB_IRQ_TIMER)
 			lib_timer_interrupt();
@@ -39,6 +40,8 @@ void lib_irq_run(void)
 			lib_task_interrupt();
 		set_irq_regs(regs);
 		irq_exit();
+		if (traced)
+			trace_hardirqs_on();
 		lib_irqs_off = ARCH_IRQ_ENABLED;
 	}
 }

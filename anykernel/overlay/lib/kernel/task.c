@@ -19,6 +19,7 @@
 static struct lib_task tasks[LIB_MAX_TASKS];
 static struct task_struct *owners[LIB_MAX_TASKS];
 static bool cancels[LIB_MAX_TASKS];
+static bool parked[LIB_MAX_TASKS];	/* waits in wait_for_request() */
 static u32 last_slot;
 
 struct lib_task *lib_tasks(void)
@@ -38,7 +39,7 @@ int lib_task_new(struct task_struct *task)
 		/* Not USER before it has run for the first time. */
 		tasks[i].state = LIB_TASK_POSTED;
 		owners[i] = task;
-		cancels[i] = false;
+		cancels[i] = parked[i] = false;
 		task->thread.slot = i;
 		last_slot = i;
 		return 0;
@@ -89,7 +90,8 @@ int lib_cancel(uint32_t slot)
 	return 0;
 }
 
-/* Wakes the tasks that have a request, or whose request is to end. */
+/* Wakes the tasks that wait for a request and have one, or whose request is to
+ * end.  One that sleeps within its request is left alone. */
 void lib_task_interrupt(void)
 {
 	u32 i;
@@ -97,10 +99,10 @@ void lib_task_interrupt(void)
 	for (i = 0; i < LIB_MAX_TASKS; i++) {
 		if (!owners[i] || tasks[i].state != LIB_TASK_POSTED)
 			continue;
-		if (cancels[i])
-			set_notify_signal(owners[i]);
-		else
+		if (parked[i])
 			wake_up_process(owners[i]);
+		else if (cancels[i])
+			set_notify_signal(owners[i]);
 	}
 }
 
@@ -138,6 +140,7 @@ static long execute(u64 nr, const u64 *a)
 /* Sleeps until the host has a request, while others run. */
 static void wait_for_request(struct lib_task *task)
 {
+	parked[task - tasks] = true;
 	for (;;) {
 		set_current_state(TASK_INTERRUPTIBLE);
 		if (task->state == LIB_TASK_POSTED || signal_pending(current))
@@ -145,6 +148,7 @@ static void wait_for_request(struct lib_task *task)
 		schedule();
 	}
 	__set_current_state(TASK_RUNNING);
+	parked[task - tasks] = false;
 }
 
 /* The end of each host-owned task's fiber, entered as "return to user mode". */

@@ -22,7 +22,7 @@ SYM_FUNC_START(lib_clear_user)
 	ret
 SYM_FUNC_END(lib_clear_user)
 
-	.section __ex_table, "a"
+	.section __ex_table, "aw"
 	.balign 8
 	.quad	1b, 2b
 	.quad	3b, 4b

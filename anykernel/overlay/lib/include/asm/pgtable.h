@@ -14,7 +14,7 @@
 #define PAGE_READONLY		__pgprot(0)
 #define PAGE_KERNEL		__pgprot(0)
 
-extern pgd_t swapper_pg_dir[];
+#define swapper_pg_dir	((pgd_t *)0)
 
 #define __swp_type(x)		(0)
 #define __swp_offset(x)		(0)

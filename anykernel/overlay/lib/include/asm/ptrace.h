@@ -41,7 +41,6 @@ static inline bool is_syscall_success(struct pt_regs *regs)
 	return regs->ax < (unsigned long)-4095L;
 }
 
-#define arch_has_single_step()	(0)
 
 #endif
 #endif

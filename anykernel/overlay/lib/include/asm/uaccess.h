@@ -24,7 +24,7 @@ do {									\
 	asm volatile("1:	" mov " %2, %" reg "0\n"		\
 		     "	xorl %1, %1\n"					\
 		     "2:\n"						\
-		     ".pushsection __ex_table, \"a\"\n"			\
+		     ".pushsection __ex_table, \"aw\"\n"			\
 		     "	.balign 8\n"					\
 		     "	.quad 1b, 2b\n"					\
 		     ".popsection\n"					\
@@ -37,7 +37,7 @@ do {									\
 	asm volatile("1:	" mov " %" reg "2, %1\n"		\
 		     "	xorl %0, %0\n"					\
 		     "2:\n"						\
-		     ".pushsection __ex_table, \"a\"\n"			\
+		     ".pushsection __ex_table, \"aw\"\n"			\
 		     "	.balign 8\n"					\
 		     "	.quad 1b, 2b\n"					\
 		     ".popsection\n"					\
