@@ -72,9 +72,12 @@ def pack_address(family: int, address: Address, ifindex: Any = None) -> bytes:
         raise TypeError(f"this address family wants a tuple, not {type(address).__name__}")
     if family == AF_INET:
         host, port = address
-        return struct.pack("=H", family) + struct.pack("!H", _port(port)) + _host(
-            family, host
-        ) + bytes(8)
+        return (
+            struct.pack("=H", family)
+            + struct.pack("!H", _port(port))
+            + _host(family, host)
+            + bytes(8)
+        )
     if family == AF_INET6:
         host, port, flow, scope = (*address, 0, 0)[:4]
         if "%" in host and ifindex is not None:

@@ -274,4 +274,3 @@ class Netdev:
 def _is_packet(frame: Any) -> bool:
     """Whether it is scapy's, without importing scapy."""
     return not isinstance(frame, bytes | bytearray | list | tuple) and hasattr(frame, "layers")
-

@@ -322,9 +322,7 @@ class Socket:
         return got
 
     @operation
-    def recvfrom_into(
-        self, buffer: Any, nbytes: int = 0, flags: int = 0
-    ) -> Plan[tuple[int, Any]]:
+    def recvfrom_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> Plan[tuple[int, Any]]:
         view = _room(buffer, nbytes)
         got, address = yield from self._receive(view, flags, True)
         return got, self._unpack(address)
@@ -344,9 +342,7 @@ class Socket:
                 control.address if ancbufsize else 0, ancbufsize, 0,
             )  # fmt: skip
             struct.pack_into("=QQ", header.view, MESSAGE.size, data.address, size)
-            got = yield Request(
-                RECVMSG, (self._open_fd(), header.address, flags), self._wait
-            )
+            got = yield Request(RECVMSG, (self._open_fd(), header.address, flags), self._wait)
             _, named, _, _, _, filled, answer = MESSAGE.unpack_from(header.view)
             ancillary = abi.unpack_control(bytes(control.view[:filled]))
             address = bytes(room.view[:named])
