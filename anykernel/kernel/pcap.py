@@ -1,27 +1,22 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Packet captures on disk: writes pcap with nanoseconds, reads any pcap, trusts none."""
+"""Packet capture files (pcap, nanoseconds): written for people's tools, read with suspicion."""
 
 from __future__ import annotations
 
-import os
 import struct
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO, NamedTuple, Protocol
+from typing import BinaryIO, NamedTuple, Protocol
 
 from anykernel.errors import UsageError
 
+MAGIC_NS, MAGIC_US = 0xA1B23C4D, 0xA1B2C3D4
+SNAPLEN = 262144
 ETHERNET = 1
-"""Link type of Ethernet frames."""
-NANO, MICRO = 0xA1B23C4D, 0xA1B2C3D4
-PCAPNG = 0x0A0D0D0A
-LONGEST = 1 << 18
-"""More bytes than any record of a sound file has; readers of the world have the same limit."""
-FILE_HEADER, RECORD_HEADER = 24, 16
 
 
-class Timed(Protocol):
-    """What can be written: a captured frame, or a record that was read."""
+class TimedFrame(Protocol):
+    """What is written."""
 
     @property
     def time_ns(self) -> int: ...
@@ -29,77 +24,78 @@ class Timed(Protocol):
     def data(self) -> bytes: ...
 
 
-class Record(NamedTuple):
-    """A packet from a file; length: of the packet on the wire, of which data may be the start."""
+class Packet(NamedTuple):
+    """A packet of a file: ns since the file's epoch, bytes, length on the wire."""
 
     time_ns: int
     data: bytes
     length: int
 
 
-def write_pcap(
-    path: str | os.PathLike[str], frames: Iterable[Timed], *, linktype: int = ETHERNET
-) -> int:
-    """Writes frames (.time_ns, .data) to a new file and returns their number.
+class Writer:
+    """Writes Ethernet frames to a binary stream, which stays the caller's."""
 
-    Raises OSError when the file can't be written.
-    """
-    count = 0
-    with open(path, "wb") as file:
-        file.write(struct.pack("<IHHiIII", NANO, 2, 4, 0, 0, LONGEST, linktype))
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        stream.write(struct.pack("<IHHiIII", MAGIC_NS, 2, 4, 0, 0, SNAPLEN, ETHERNET))
+
+    def write(self, time_ns: int, data: bytes) -> None:
+        """Appends one frame, cut at 262,144 bytes."""
+        cut = data[:SNAPLEN]
+        seconds, ns = divmod(time_ns, 10**9)
+        self._stream.write(struct.pack("<IIII", seconds, ns, len(cut), len(data)) + cut)
+
+
+def write_pcap(path: str | Path, frames: Iterable[TimedFrame]) -> None:
+    """Writes a whole file."""
+    with open(path, "wb") as stream:
+        writer = Writer(stream)
         for frame in frames:
-            seconds, nanoseconds = divmod(frame.time_ns, 10**9)
-            size = len(frame.data)
-            file.write(struct.pack("<IIII", seconds, nanoseconds, size, size))
-            file.write(frame.data)
-            count += 1
-    return count
+            writer.write(frame.time_ns, frame.data)
 
 
-def read_pcap(path: str | os.PathLike[str]) -> list[Record]:
-    """The packets of a pcap file: little or big-endian, micro- or nanoseconds.
+def read_pcap(path: str | Path) -> list[Packet]:
+    """The packets of a file of Ethernet frames, of any byte order and either resolution.
 
-    Raises UsageError, which names the place, for a file that is not a sound pcap; OSError when it
-    can't be read.
+    Raises UsageError, which says where and what, for everything else: lengths are checked before
+    memory is allocated for them.
     """
-    with open(path, "rb") as file:
-        return list(_records(Path(path), file))
+    try:
+        with open(path, "rb") as stream:
+            return list(_packets(Path(path), stream))
+    except OSError as error:
+        raise UsageError(f"can't read {path}: {error.strerror}") from error
 
 
-def _records(path: Path, file: IO[bytes]) -> Iterator[Record]:
-    order, scale = _format(path, file.read(FILE_HEADER))
-    at = FILE_HEADER
-    while header := file.read(RECORD_HEADER):
-        if len(header) < RECORD_HEADER:
-            raise _broken(path, at, f"{len(header)} bytes, where a record header has 16")
-        seconds, fraction, size, length = struct.unpack(f"{order}IIII", header)
-        if size > LONGEST:
-            raise _broken(path, at, f"a record says that it is {size} bytes long")
-        if fraction * scale >= 10**9:
-            raise _broken(path, at, f"a time has {fraction} as its fraction of a second")
-        data = file.read(size)
-        if len(data) < size:
-            raise _broken(path, at, f"the file ends {size - len(data)} bytes before its record")
-        yield Record(seconds * 10**9 + fraction * scale, data, length)
-        at += RECORD_HEADER + size
-
-
-def _format(path: Path, header: bytes) -> tuple[str, int]:
-    """Byte order for struct, and nanoseconds per unit of the fraction."""
-    if len(header) < FILE_HEADER:
-        raise _broken(path, 0, f"{len(header)} bytes are less than the header of a pcap file")
-    for order in ("<", ">"):
-        magic, major, _ = struct.unpack_from(f"{order}IHH", header)
-        if magic in (NANO, MICRO):
-            if major != 2:
-                raise _broken(path, 4, f"version {major}, only 2 is known")
-            return order, 1 if magic == NANO else 1000
-        if magic == PCAPNG:
+def _packets(path: Path, stream: BinaryIO) -> Iterator[Packet]:
+    head = stream.read(24)
+    if len(head) < 24:
+        raise UsageError(f"{path} is not a pcap file: it has only {len(head)} of 24 header bytes")
+    for order in "<>":
+        magic, major, _, _, _, _, link = struct.unpack(order + "IHHiIII", head)
+        if magic in (MAGIC_NS, MAGIC_US):
+            break
+    else:
+        if head[:4] == b"\x0a\x0d\x0d\x0a":
+            raise UsageError(f"{path} is a pcapng file: convert it with `editcap -F pcap`")
+        raise UsageError(f"{path} is not a pcap file: it begins with {head[:4].hex()}")
+    if major != 2:
+        raise UsageError(f"{path} is of pcap version {major}, not 2")
+    if link & 0x0FFFFFFF != ETHERNET:
+        raise UsageError(f"{path} has packets of link type {link}, not Ethernet (1)")
+    unit = 1 if magic == MAGIC_NS else 1000
+    record = struct.Struct(order + "IIII")
+    while head := stream.read(16):
+        where = stream.tell() - len(head)
+        if len(head) < 16:
+            raise UsageError(f"{path} is cut off in the packet header at byte {where}")
+        seconds, fraction, kept, length = record.unpack(head)
+        if kept > SNAPLEN or kept > length:
             raise UsageError(
-                f"{path} is a pcapng file, not pcap; convert it: editcap -F nsecpcap IN OUT"
+                f"{path} is damaged: the packet at byte {where} says it has {kept} bytes "
+                f"(of {length})"
             )
-    raise _broken(path, 0, f"it begins with {header[:4].hex(' ')}, which no pcap file does")
-
-
-def _broken(path: Path, at: int, what: str) -> UsageError:
-    return UsageError(f"{path} is not a sound pcap file, at byte {at}: {what}")
+        data = stream.read(kept)
+        if len(data) < kept:
+            raise UsageError(f"{path} is cut off in the packet at byte {where}")
+        yield Packet(seconds * 10**9 + fraction * unit, data, length)
