@@ -49,6 +49,8 @@ def _check_log(lease: Lease) -> None:
     __tracebackhide__ = True
     from anykernel.errors import KernelWarning
 
+    if len(lease.kernel.log.text()) == lease.printed:
+        return  # as nearly always: nothing was printed since the boot
     failures = lease.kernel.log.failures()
     if failures:
         lines = "\n".join(f"  {failure}" for failure in failures)

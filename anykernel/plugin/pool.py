@@ -31,6 +31,8 @@ class Lease:
     kernel: Kernel
     booted: int
     """Snapshot of the booted kernel."""
+    printed: int
+    """Characters that its log had then."""
     example: int | None = None
     """Snapshot of what the test's fixtures made of it; only with Hypothesis."""
 
@@ -111,7 +113,10 @@ class Pool:
         )
         try:
             kernel = Kernel(host.instances[0], image)
-            lease = Lease(options, image, host, kernel, kernel.snapshot())
+            booted = kernel.snapshot()
+            # A kernel that complained at boot does so in each test's name.
+            printed = 0 if kernel.log.failures() else len(kernel.log.text())
+            lease = Lease(options, image, host, kernel, booted, printed)
         except BaseException:
             host.close()
             raise

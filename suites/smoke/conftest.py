@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from anykernel.kernel import Kernel, Netdev
+    from anykernel.kernel import Kernel
+    from anykernel.kernel.netdev import Netdev
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,6 @@ class Lan:
 
     kernel: Kernel
     eth0: Netdev
-    index: int
     kernel_mac: str = "02:00:00:00:00:01"
     kernel_ip: str = "192.0.2.1"
     kernel_ip6: str = "2001:db8::1"
@@ -35,15 +35,8 @@ class Lan:
 
 @pytest.fixture
 def lan(kernel: Kernel) -> Lan:
-    eth0 = kernel.add_netdev("eth0", mac="02:00:00:00:00:01")
-    index = eth0.ifindex
-    lan = Lan(kernel, eth0, index)
-    route = kernel.iproute
-    route.link("set", index=index, state="up")
-    route.addr("add", index=index, address=lan.kernel_ip, prefixlen=24)
-    # IFA_F_NODAD: usable at once, without a second of duplicate address detection.
-    route.addr("add", index=index, address=lan.kernel_ip6, prefixlen=64, flags=0x02)
-    for address in (lan.ip, lan.ip6):
-        route.neigh("replace", dst=address, lladdr=lan.mac, ifindex=index, state="permanent")
-    eth0.capture()
-    return lan
+    addresses = (f"{Lan.kernel_ip}/24", f"{Lan.kernel_ip6}/64")
+    eth0 = kernel.add_netdev("eth0", mac=Lan.kernel_mac, addresses=addresses)
+    for address in (Lan.ip, Lan.ip6):
+        eth0.add_neighbour(address, Lan.mac)
+    return Lan(kernel, eth0)

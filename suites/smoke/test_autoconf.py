@@ -16,7 +16,8 @@ from scapy.layers.inet6 import (
 from scapy.layers.l2 import Ether
 
 if TYPE_CHECKING:
-    from anykernel.kernel import Kernel, Netdev
+    from anykernel.kernel import Kernel
+    from anykernel.kernel.netdev import Netdev
 
 ROUTER = "02:00:00:00:00:fe"
 ROUTER_IP = "fe80::ff:fe00:fe"
@@ -36,10 +37,7 @@ def advertisement(lifetime: int = 1800) -> bytes:
 
 
 def up(kernel: Kernel) -> Netdev:
-    kernel.sysctl["net.ipv6.conf.default.addr_gen_mode"] = 0
-    eth0 = kernel.add_netdev("eth0", mac="02:00:00:00:00:01")
-    kernel.iproute.link("set", index=eth0.ifindex, state="up")
-    return eth0
+    return kernel.add_netdev("eth0", mac="02:00:00:00:00:01")
 
 
 def addresses(kernel: Kernel, index: int) -> dict[str, int]:
@@ -52,9 +50,11 @@ def addresses(kernel: Kernel, index: int) -> dict[str, int]:
 
 
 def test_link_local_address_then_solicitations(kernel: Kernel) -> None:
-    eth0 = up(kernel)
-    kernel.clock.advance(15)
-    sent = [Ether(bytes(frame.data)) for frame in eth0.capture()]
+    eth0 = kernel.add_netdev("eth0", mac="02:00:00:00:00:01", up=False)
+    with eth0.capture() as capture:
+        eth0.up()
+        kernel.clock.advance(15)
+    sent = [Ether(frame) for frame in capture.sent]
     probes = [packet for packet in sent if ICMPv6ND_NS in packet]
     assert [packet[ICMPv6ND_NS].tgt for packet in probes] == ["fe80::ff:fe00:1"]
     assert [packet[IPv6].src for packet in probes] == ["::"]
@@ -66,7 +66,7 @@ def test_address_and_route_from_an_advertisement(kernel: Kernel) -> None:
     tentative = 0x40
     eth0 = up(kernel)
     kernel.clock.advance(3)
-    eth0.inject([advertisement()])
+    eth0.inject(advertisement())
     assert addresses(kernel, eth0.ifindex)[MADE] & tentative
     kernel.clock.advance(3)  # duplicate address detection: a second, and a random delay
     assert not addresses(kernel, eth0.ifindex)[MADE] & tentative
@@ -81,7 +81,7 @@ def test_address_and_route_from_an_advertisement(kernel: Kernel) -> None:
 def test_the_route_ends_with_its_lifetime(kernel: Kernel) -> None:
     eth0 = up(kernel)
     kernel.clock.advance(3)
-    eth0.inject([advertisement(lifetime=60)])
+    eth0.inject(advertisement(lifetime=60))
 
     def default_routes() -> int:
         return len(

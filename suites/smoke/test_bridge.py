@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from anykernel.kernel import Kernel, Netdev
+    from anykernel.kernel import Kernel
 
 LEFT = bytes.fromhex("0200000000a1")
 RIGHT = bytes.fromhex("0200000000b1")
@@ -20,54 +20,47 @@ def frame(target: bytes, source: bytes, text: bytes) -> bytes:
     return target + source + b"\x88\xb5" + text.ljust(46, b"\0")
 
 
-@pytest.fixture
-def ports(kernel: Kernel) -> list[Netdev]:
+class Ports:
     """Three ports of a bridge without spanning tree."""
-    route = kernel.iproute
-    route.link("add", ifname="br0", kind="bridge", br_stp_state=0, br_forward_delay=0)
-    bridge = route.link_lookup(ifname="br0")[0]
-    ports = [kernel.add_netdev(f"port{n}") for n in range(3)]
-    for port in ports:
-        route.link("set", index=port.ifindex, master=bridge)
-        route.link("set", index=port.ifindex, state="up")
-    route.link("set", index=bridge, state="up")
-    kernel.clock.advance(1)
-    for port in ports:
-        port.capture()
-    return ports
+
+    def __init__(self, kernel: Kernel) -> None:
+        route = kernel.iproute
+        route.link("add", ifname="br0", kind="bridge", br_stp_state=0, br_forward_delay=0)
+        bridge = route.link_lookup(ifname="br0")[0]
+        self.devices = [kernel.add_netdev(f"port{number}") for number in range(3)]
+        for device in self.devices:
+            route.link("set", index=device.ifindex, master=bridge)
+        route.link("set", index=bridge, state="up")
+        kernel.clock.advance(1)
+
+    def send(self, port: int, sent: bytes) -> list[list[bytes]]:
+        """Sends on one port; what came out of each (of ours: the kernel has things to say, too)."""
+        captures = [device.capture() for device in self.devices]
+        self.devices[port].inject(sent)
+        return [[out for out in c.sent if out[12:14] == b"\x88\xb5"] for c in captures]
 
 
-def heard(port: Netdev) -> list[bytes]:
-    """Our frames that came out of the port (the kernel has things to say, too)."""
-    frames = [bytes(frame.data) for frame in port.capture() if frame.direction == "tx"]
-    return [data for data in frames if data[12:14] == b"\x88\xb5"]
+@pytest.fixture
+def ports(kernel: Kernel) -> Ports:
+    return Ports(kernel)
 
 
-def test_a_broadcast_goes_to_all_others(ports: list[Netdev]) -> None:
+def test_a_broadcast_goes_to_all_others(ports: Ports) -> None:
     sent = frame(BROADCAST, LEFT, b"all")
-    ports[0].inject([sent])
-    assert [heard(port) for port in ports] == [[], [sent], [sent]]
+    assert ports.send(0, sent) == [[], [sent], [sent]]
 
 
-def test_an_unknown_target_is_flooded_and_a_learnt_one_is_not(ports: list[Netdev]) -> None:
+def test_an_unknown_target_is_flooded_and_a_learnt_one_is_not(ports: Ports) -> None:
     first = frame(RIGHT, LEFT, b"where are you")
-    ports[0].inject([first])
-    assert [heard(port) for port in ports] == [[], [first], [first]]
+    assert ports.send(0, first) == [[], [first], [first]]
     answer = frame(LEFT, RIGHT, b"here")
-    ports[1].inject([answer])
-    assert [heard(port) for port in ports] == [[answer], [], []]
+    assert ports.send(1, answer) == [[answer], [], []]
     again = frame(RIGHT, LEFT, b"good")
-    ports[0].inject([again])
-    assert [heard(port) for port in ports] == [[], [again], []]
+    assert ports.send(0, again) == [[], [again], []]
 
 
-def test_what_was_learnt_is_forgotten_after_five_minutes(
-    kernel: Kernel, ports: list[Netdev]
-) -> None:
-    ports[1].inject([frame(BROADCAST, RIGHT, b"hello")])
-    for port in ports:
-        port.capture()
+def test_what_was_learnt_is_forgotten_after_five_minutes(kernel: Kernel, ports: Ports) -> None:
+    ports.send(1, frame(BROADCAST, RIGHT, b"hello"))
     kernel.clock.advance(400)
     sent = frame(RIGHT, LEFT, b"still there?")
-    ports[0].inject([sent])
-    assert [heard(port) for port in ports] == [[], [sent], [sent]]
+    assert ports.send(0, sent) == [[], [sent], [sent]]

@@ -18,23 +18,17 @@ Stream = list[tuple[int, bytes]]
 
 
 def knock(kernel: Kernel) -> Stream:
-    """A connection attempt that nobody answers: ARP off, SYN and its repetitions."""
-    eth0 = kernel.add_netdev("eth0", mac="02:00:00:00:00:01")
-    route = kernel.iproute
-    route.link("set", index=eth0.ifindex, state="up")
-    route.addr("add", index=eth0.ifindex, address="192.0.2.1", prefixlen=24)
-    route.neigh(
-        "replace",
-        dst="192.0.2.2",
-        lladdr="02:00:00:00:00:02",
-        ifindex=eth0.ifindex,
-        state="permanent",
-    )
+    """All that is sent around a connection attempt that nobody answers."""
+    eth0 = kernel.add_netdev("eth0", up=False)
+    capture = eth0.capture()
+    eth0.add_address("192.0.2.1/24")
+    eth0.up()
+    eth0.add_neighbour("192.0.2.2", "02:00:00:00:00:02")
     with kernel.socket(socket.AF_INET, socket.SOCK_STREAM) as sock:
         sock.settimeout(10)
         with contextlib.suppress(TimeoutError):
             sock.connect(("192.0.2.2", 80))
-    return [(frame.time_ns, bytes(frame.data)) for frame in eth0.capture()]
+    return [(frame.time_ns, frame.data) for frame in capture]
 
 
 def sequence_numbers(stream: Stream) -> set[int]:

@@ -10,8 +10,6 @@ import pytest
 if TYPE_CHECKING:
     from suites.smoke.conftest import Lan
 
-pytest.importorskip("scapy.all")
-
 from scapy.layers.inet import ICMP, IP
 from scapy.layers.inet6 import (
     ICMPv6EchoReply,

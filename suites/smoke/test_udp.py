@@ -14,7 +14,6 @@ from scapy.layers.l2 import Ether
 
 if TYPE_CHECKING:
     from anykernel.kernel import Kernel
-
     from suites.smoke.conftest import Lan
 
 
@@ -41,13 +40,13 @@ def test_over_the_wire(lan: Lan) -> None:
     with lan.kernel.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.bind((lan.kernel_ip, 53))
         query = IP(src=lan.ip, dst=lan.kernel_ip) / UDP(sport=999, dport=53) / b"who?"
-        lan.eth0.inject([lan.frame(query)])
+        lan.eth0.inject(lan.frame(query))
         data, sender = sock.recvfrom(100)
         assert (data, sender) == (b"who?", (lan.ip, 999))
-        lan.eth0.capture()
-        sock.sendto(b"me", sender)
-    (frame,) = lan.eth0.capture()
-    packet = Ether(bytes(frame.data))
+        with lan.eth0.capture() as capture:
+            sock.sendto(b"me", sender)
+    (sent,) = capture.sent
+    packet = Ether(sent)
     assert (packet[IP].dst, packet[UDP].dport, bytes(packet[UDP].payload)[:2]) == (
         lan.ip,
         999,
@@ -59,7 +58,7 @@ def test_over_the_wire_ipv6(lan: Lan) -> None:
     with lan.kernel.socket(socket.AF_INET6, socket.SOCK_DGRAM) as sock:
         sock.bind((lan.kernel_ip6, 53))
         query = IPv6(src=lan.ip6, dst=lan.kernel_ip6) / UDP(sport=999, dport=53) / b"who?"
-        lan.eth0.inject([lan.frame(query)])
+        lan.eth0.inject(lan.frame(query))
         data, sender = sock.recvfrom(100)
         assert (data, sender[:2]) == (b"who?", (lan.ip6, 999))
 
@@ -73,10 +72,11 @@ def test_a_closed_port_is_unreachable(lan: Lan) -> None:
 def test_the_peers_closed_port_is_an_error_of_the_socket(lan: Lan) -> None:
     with lan.kernel.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.connect((lan.ip, 9))
-        sock.send(b"anybody?")
-        (sent,) = lan.eth0.capture()
+        with lan.eth0.capture() as capture:
+            sock.send(b"anybody?")
+        (sent,) = capture.sent
         unreachable = IP(src=lan.ip, dst=lan.kernel_ip) / ICMP(type=3, code=3)
-        lan.eth0.inject([lan.frame(unreachable / Ether(bytes(sent.data))[IP])])
+        lan.eth0.inject(lan.frame(unreachable / Ether(sent)[IP]))
         with pytest.raises(OSError) as raised:
             sock.recv(1)
         assert raised.value.errno == errno.ECONNREFUSED
