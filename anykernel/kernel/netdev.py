@@ -100,7 +100,7 @@ class Capture(Sequence["Frame"]):
 def to_scapy(data: bytes) -> Any:
     """An Ethernet frame parsed by scapy."""
     import scapy.layers.inet
-    import scapy.layers.inet6
+    import scapy.layers.inet6  # noqa: F401  (they register their protocols)
     from scapy.layers.l2 import Ether
 
     return Ether(data)
