@@ -93,15 +93,9 @@ class Wired:
 
         self.kernel = Kernel(host.instances[0], image)
         self.instance: Instance = host.instances[0]
-        self.eth0 = self.kernel.add_netdev("eth0", mac=MAC.hex(":"))
-        index, route = self.eth0.ifindex, self.kernel.iproute
-        route.link("set", index=index, state="up")
-        route.addr("add", index=index, address="10.9.0.1", prefixlen=24)
-        route.neigh(
-            "replace", dst="10.9.0.2", lladdr=PEER.hex(":"), ifindex=index, state="permanent"
-        )
+        self.eth0 = self.kernel.add_netdev("eth0", mac=MAC, addresses=["10.9.0.1/24"])
+        self.eth0.add_neighbour("10.9.0.2", PEER)
         self.kernel.clock.advance(5)
-        self.eth0.capture()
         self.ping = echo_request(PEER, MAC, "10.9.0.2", "10.9.0.1")
         answers = self.eth0.exchange([self.ping] * 3)
         assert [len(answer) for answer in answers] == [1, 1, 1], "the kernel must answer a ping"
@@ -142,8 +136,8 @@ def handshake(wired: Wired) -> Callable[[], None]:
     wired.instance.restore(snapshot)
 
     def shake() -> None:
-        wired.eth0.inject([syn])
-        wired.eth0.inject([ack])
+        wired.eth0.inject(syn)
+        wired.eth0.inject(ack)
 
     return shake
 
@@ -152,7 +146,7 @@ def batch_python_per_s(wired: Wired) -> float:
     batch = [wired.ping] * 256
 
     def once() -> None:
-        answers = wired.instance.exchange(0, batch)
+        answers = wired.instance.exchange(wired.eth0.dev, batch)
         assert len(answers) == 256
 
     return 256 / best(once, 200)
@@ -163,7 +157,7 @@ def single_python_per_s(wired: Wired) -> float:
 
     def once() -> None:
         for _ in range(1000):
-            ((_answer,),) = wired.instance.exchange(0, batch)
+            ((_answer,),) = wired.instance.exchange(wired.eth0.dev, batch)
 
     return 1000 / best(once, 20)
 
@@ -261,9 +255,7 @@ def kernel(source: str, say: Callable[[str], None]) -> list[Figure]:
     host = Host(image)
     try:
         wired = Wired(host, image)
-        measure(
-            "restore_ping_us", lambda: restore_us(wired, lambda: wired.eth0.inject([wired.ping]))
-        )
+        measure("restore_ping_us", lambda: restore_us(wired, lambda: wired.eth0.inject(wired.ping)))
         measure("echo_batch_python_per_s", lambda: batch_python_per_s(wired))
         measure("echo_single_python_per_s", lambda: single_python_per_s(wired))
         say("rivals")
