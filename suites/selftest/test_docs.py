@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What the README shows works: its example runs, its commands and options exist."""
+"""What the documents show works: examples run; commands, options and files exist."""
 
 import re
 import subprocess
@@ -61,6 +61,13 @@ def test_all_dependencies_have_a_reason() -> None:
         name, _, minimum = requirement.partition(">=")
         assert minimum, f"{requirement} has no minimum version"
         assert re.search(rf"\b{re.escape(name)}\b", section), f"README has no reason for {name}"
+
+
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "anykernel/docs/architecture.md"])
+def test_files_named_exist(name: str) -> None:
+    named = set(re.findall(r"`((?:anykernel|suites|ci)/[\w/.]+)`", (ROOT / name).read_text()))
+    missing = {path for path in named if not (ROOT / path).exists()}
+    assert missing == set()
 
 
 def _console() -> str:
