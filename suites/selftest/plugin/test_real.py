@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The plugin on a real kernel: what fails is shown, pytest ends, the next test is well."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+HEAD = """
+import os, signal, socket, struct
+import pytest
+from anykernel.plugin.fixtures import LEASES
+
+def host_of(request):
+    return request.node.stash[LEASES][0].host
+
+def is_well(kernel):
+    with kernel.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind(("127.0.0.1", 7))
+        sock.sendto(b"well", sock.getsockname())
+        return sock.recv(10) == b"well"
+"""
+
+TAIL = """
+def test_next(kernel):
+    assert is_well(kernel)
+"""
+
+
+@pytest.fixture
+def inner(pytester: pytest.Pytester, pytestconfig: pytest.Config) -> pytest.Pytester:
+    """A folder whose tests run on the kernel that this run is about."""
+    from anykernel.plugin import options
+
+    default = options.defaults(pytestconfig)
+    pytester.makeini(
+        "[pytest]\nfilterwarnings = error\n"
+        f"kernel_source = {default.source}\nkernel_flavour = {default.flavour}\n"
+    )
+    return pytester
+
+
+def run(inner: pytest.Pytester, body: str, *arguments: str) -> pytest.RunResult:
+    import textwrap
+
+    inner.makepyfile(HEAD + textwrap.dedent(body) + TAIL)
+    return inner.runpytest_subprocess("-p", "no:cacheprovider", *arguments, timeout=120)
+
+
+def test_a_failing_test_shows_its_kernel(inner: pytest.Pytester) -> None:
+    result = run(
+        inner,
+        """
+        def test_fails(kernel):
+            eth0 = kernel.add_netdev("eth0", addresses=["192.0.2.1/24"])
+            with kernel.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+                sock.sendto(b"x", ("192.0.2.9", 9))
+            assert False, "on purpose"
+        """,
+        "--kernel-seed=3",
+    )
+    result.assert_outcomes(failed=1, passed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "*AssertionError: on purpose",
+            "*- Kernel log -*",
+            "*Linux version *",
+            "*- Last packets -*",
+            "*ARP who has 192.0.2.9*",
+            "all of them: *.pcap",
+            "*- Replay -*",
+            "pytest *::test_fails --kernel-source=* --kernel-flavour=* --kernel-seed=3",
+        ]
+    )
+    path = re.search(r"all of them: (.*\.pcap)", result.stdout.str())
+    assert path is not None
+    from scapy.utils import rdpcap
+
+    assert len(rdpcap(str(Path(path[1])))) >= 1
+
+
+def test_a_panic_fails_its_test_alone(inner: pytest.Pytester) -> None:
+    result = run(
+        inner,
+        """
+        def test_panics(kernel):
+            kernel.syscall("exit_group", 0)  # pid 1 ends: nobody survives that
+        """,
+    )
+    result.assert_outcomes(failed=1, passed=1)
+    result.stdout.fnmatch_lines(
+        ["*KernelCrash: *", "*- Kernel crash -*", "*Attempted to kill init*"]
+    )
+    # The stack of the crash, with source lines.
+    assert re.search(r"do_exit.*kernel/exit\.c:\d+", result.stdout.str())
+
+
+def test_a_killed_host_fails_its_test_alone(inner: pytest.Pytester) -> None:
+    result = run(
+        inner,
+        """
+        def test_killed(request, kernel):
+            os.kill(host_of(request).pid, signal.SIGKILL)
+            is_well(kernel)
+
+        def test_killed_unnoticed(request, kernel):
+            os.kill(host_of(request).pid, signal.SIGKILL)
+            os.waitid(os.P_PID, host_of(request).pid, os.WEXITED | os.WNOWAIT)
+        """,
+    )
+    result.assert_outcomes(failed=2, passed=1)
+    result.stdout.fnmatch_lines(["*HostDied: *", "*- Replay -*"])
+
+
+def test_a_lockup_ends(inner: pytest.Pytester) -> None:
+    result = run(
+        inner,
+        """
+        @pytest.mark.kernel(budget=0.05)
+        def test_long(kernel):
+            with kernel.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+                for _ in range(1000):
+                    kernel.syscall("getrandom", bytearray(8 << 20), 8 << 20, 0)
+        """,
+    )
+    result.assert_outcomes(failed=1, passed=1)
+    result.stdout.fnmatch_lines(["*KernelCrash: *ock*up*"])
+
+
+def test_a_warning_in_the_log_fails_unless_allowed(inner: pytest.Pytester) -> None:
+    result = run(
+        inner,
+        """
+        def warn(kernel):
+            kernel.syscall("mknod", b"/kmsg\\0", 0o20600, os.makedev(1, 11))
+            with kernel.open("/kmsg", "wb", buffering=0) as file:
+                file.write(b"<4>WARNING: CPU: 0 PID: 1 at net/core/dev.c:1\\n")
+
+        def test_warns(kernel):
+            warn(kernel)
+
+        @pytest.mark.kernel(allow_warnings=True)
+        def test_allowed(kernel):
+            warn(kernel)
+        """,
+    )
+    result.assert_outcomes(failed=1, passed=2)
+    result.stdout.fnmatch_lines(["*KernelWarning: the kernel complained*", "*WARNING: CPU: 0*"])
+
+
+def test_hypothesis_examples_are_pristine(inner: pytest.Pytester) -> None:
+    result = run(
+        inner,
+        """
+        from hypothesis import given, settings, strategies as st
+
+        @given(ttl=st.integers(1, 255))
+        @settings(max_examples=200, deadline=None)
+        def test_examples(kernel, ttl):
+            assert kernel.sysctl["net.ipv4.ip_default_ttl"] == "64"
+            kernel.sysctl["net.ipv4.ip_default_ttl"] = ttl
+        """,
+    )
+    result.assert_outcomes(passed=2)
+
+
+def test_hypothesis_shrinks_a_panic(inner: pytest.Pytester) -> None:
+    result = run(
+        inner,
+        """
+        from hypothesis import given, settings, strategies as st
+
+        @given(number=st.integers(0, 1000))
+        @settings(max_examples=50, deadline=None, database=None)
+        def test_panics(kernel, number):
+            if number > 10:
+                kernel.syscall("exit_group", 0)
+        """,
+    )
+    result.assert_outcomes(failed=1, passed=1)
+    result.stdout.fnmatch_lines(["*number=11,*", "*- Kernel crash -*"])
+
+
+def test_workers_and_last_failed(inner: pytest.Pytester) -> None:
+    body = """
+        @pytest.mark.parametrize("number", range(4))
+        def test_many(kernel, number):
+            assert is_well(kernel)
+            assert number != 2
+        """
+    result = run(inner, body, "-n", "2")
+    result.assert_outcomes(failed=1, passed=4)
+    inner.runpytest_subprocess("-q", timeout=60)
+    result = inner.runpytest_subprocess("--lf", timeout=60)
+    result.assert_outcomes(failed=1)
