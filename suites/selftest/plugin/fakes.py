@@ -97,8 +97,9 @@ class Kernel:
     def panic(self) -> None:
         from anykernel.errors import KernelCrash
 
-        self.instance.crash = Report()
-        raise KernelCrash(self.instance.crash)  # type: ignore[arg-type]
+        report: Any = Report()
+        self.instance.crash = report
+        raise KernelCrash(report)
 
 
 def ensure_image(source: str, flavour: str, *, config: Any = None, progress: Any = None) -> Image:
