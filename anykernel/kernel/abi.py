@@ -93,7 +93,8 @@ def pack_address(family: int, address: Address, ifindex: Any = None) -> bytes:
         pid, groups = address
         return struct.pack("=HHII", family, 0, pid, groups)
     if family == AF_PACKET:
-        name, protocol, kind, hardware, mac = (*address, *(0, 0, b"")[max(0, len(address) - 2) :])
+        defaults: Address = ("", 0, 0, 0, b"")
+        name, protocol, kind, hardware, mac = address + defaults[len(address) :]
         index = name if isinstance(name, int) else ifindex(name) if name else 0
         return (
             struct.pack("=H", family)
@@ -140,7 +141,7 @@ def pack_control(messages: Any) -> bytes:
 
 
 def unpack_control(raw: bytes) -> list[tuple[int, int, bytes]]:
-    """(level, type, data) tuples; a message cut off by the buffer's end is given as far as it is."""
+    """(level, type, data) tuples; of a message cut off by the buffer's end, what is there."""
     messages = []
     at = 0
     while at + CMSG_HEADER <= len(raw):
@@ -182,7 +183,7 @@ STAT = struct.Struct("=QQQIII4xQqqq6Q24x")
 STATFS = struct.Struct("=7q2i8q")
 
 
-def unpack_stat(raw: bytes | memoryview) -> StatResult:
+def unpack_stat(raw: bytes | bytearray | memoryview) -> StatResult:
     """From x86-64's struct stat."""
     dev, ino, links, mode, uid, gid, rdev, size, blksize, blocks, *t = STAT.unpack(raw)
     atime, mtime, ctime = (t[i] * 10**9 + t[i + 1] for i in (0, 2, 4))

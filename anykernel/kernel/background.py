@@ -144,13 +144,15 @@ class Workers:
         """Runs `plan` in a free thread of `process`, or in a new one."""
         from anykernel.kernel.process import CLONE_THREAD_FLAGS, SPAWN
 
-        for position, (owner, task, call) in enumerate(self._all):
-            if owner is process and (call is None or call.over):
-                break
-        else:
-            task = process.run(request(SPAWN, CLONE_THREAD_FLAGS))
-            position = len(self._all)
-            self._all.append((process, task, None))
+        free = (
+            position
+            for position, (owner, _, call) in enumerate(self._all)
+            if owner is process and (call is None or call.over)
+        )
+        position = next(free, len(self._all))
+        if position == len(self._all):
+            self._all.append((process, process.run(request(SPAWN, CLONE_THREAD_FLAGS)), None))
+        task = self._all[position][1]
         made = Call(process, task, plan)
         self._all[position] = (process, task, made)
         return made

@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from anykernel.errors import UsageError
+from anykernel.errors import KernelError, UsageError
 
 if TYPE_CHECKING:
     from anykernel.kernel.process import Process
@@ -51,7 +51,10 @@ class Transport(asyncio.DatagramTransport):
         return self._closing
 
     def close(self) -> None:
+        """Closes the socket, too."""
         self._closing = True
+        with contextlib.suppress(KernelError):
+            self.socket.close()
 
     abort = close
 
@@ -83,7 +86,7 @@ class KernelLoop(asyncio.AbstractEventLoop):
     def create_task(self, coro: Any, **options: Any) -> asyncio.Task[Any]:
         return asyncio.Task(coro, loop=self)
 
-    def call_soon(
+    def call_soon(  # type: ignore[override]
         self, callback: Callable[..., Any], *args: Any, context: Any = None
     ) -> asyncio.Handle:
         handle = asyncio.Handle(callback, args, self, context)
@@ -95,7 +98,9 @@ class KernelLoop(asyncio.AbstractEventLoop):
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         """Nothing is logged: errors of coroutines reach the caller."""
 
-    async def create_datagram_endpoint(self, protocol_factory: Any, **options: Any) -> Any:
+    async def create_datagram_endpoint(  # type: ignore[override]
+        self, protocol_factory: Any, **options: Any
+    ) -> Any:
         protocol = protocol_factory()
         transport = Transport(options["sock"], protocol)
         self._transports.append(transport)
@@ -105,7 +110,7 @@ class KernelLoop(asyncio.AbstractEventLoop):
     # Running
 
     def run_until_complete(self, future: Any) -> Any:
-        """Runs until `future` is done.  Deadlock when the kernel has no answer to what it awaits."""
+        """Runs until `future` is done.  Deadlock when the kernel has no answer for it."""
         if self._closed:
             raise RuntimeError("Event loop is closed")
         outer = asyncio._get_running_loop()
@@ -176,13 +181,16 @@ def open_netlink(process: Process, cls: Any = None, **options: Any) -> Any:
     protocol = options.pop("protocol", socket.NETLINK_ROUTE)
     sock = process.socket(socket.AF_NETLINK, socket.SOCK_RAW, protocol)
     sock.bind((0, 0))
+    loop = KernelLoop()  # type: ignore[abstract]  # what it lacks raises NotImplementedError
     try:
-        made = cls(use_socket=sock, use_event_loop=KernelLoop(), pid=1, **options)
+        made = cls(use_socket=sock, use_event_loop=loop, pid=1, **options)
     except TypeError as error:
         raise UsageError(
             f"pyroute2 {pyroute2.__version__} can't use the kernel's sockets ({error}): "
             "install pyroute2 0.9.1 or newer"
         ) from error
+    # Requests carry the socket's own address, not the process id of this test run.
+    made.asyncore.status["epid"] = sock.getsockname()[0]
     # These requests pyroute2 would answer itself, with the machine's own kernel.
     made.asyncore.request_proxy = None
     return made

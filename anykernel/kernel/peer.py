@@ -23,7 +23,7 @@ def checksum(data: bytes) -> int:
     """The internet checksum (RFC 1071)."""
     if len(data) % 2:
         data += b"\0"
-    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
     return total ^ 0xFFFF
@@ -64,7 +64,7 @@ class Peer:
     def ip(
         self, to: str, protocol: int, payload: bytes, *, source: str | None = None, ttl: int = 64
     ) -> bytes:
-        """A frame with an IPv4 or IPv6 packet, as `to` is; the payload's checksum is the caller's."""
+        """A frame with an IPv4 or IPv6 packet, as `to` is; the payload is taken as it is."""
         target = rtnl.address(to)
         sender = self._own(target.version) if source is None else rtnl.address(source)
         if target.version == 6:

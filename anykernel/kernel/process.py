@@ -111,6 +111,7 @@ class Process:
         Raises UsageError for other callables.
         """
         self.check()
+        plan: Plan[Any]
         if isinstance(operation, str):
             plan = self._syscall(operation, *args, **kwargs)
         else:

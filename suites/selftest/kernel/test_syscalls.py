@@ -38,5 +38,5 @@ def test_a_wrong_name_says_what_may_be_meant(wrong: str, right: str) -> None:
 
 
 def test_a_name_like_no_other() -> None:
-    with pytest.raises(UsageError, match="there is no system call 'xyzzyplugh' on x86-64$"):
+    with pytest.raises(UsageError, match=r"there is no system call 'xyzzyplugh' on x86-64$"):
         abi.number("xyzzyplugh")
