@@ -1,0 +1,268 @@
+// SPDX-License-Identifier: GPL-2.0
+/* The command loop: batches from shared memory, one doorbell each. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <linux/futex.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "host.h"
+
+/* Rounds of waiting on the doorbell before sleeping: some 50 us. */
+#define SPIN_ROUNDS 2000
+
+static struct hk_header *header(void)
+{
+	return (struct hk_header *)shm;
+}
+
+/* Lets `count` frames from `in` arrive at once; `in` is moved behind them. */
+static void deliver(struct kernel *k, uint32_t dev, const uint8_t **in, uint64_t count)
+{
+	const uint8_t *end = *in;
+
+	while (count--) {
+		uint32_t length;
+
+		memcpy(&length, end, 4);
+		end += 4 + ((length + 3UL) & ~3UL);
+	}
+	k->rx = *in;
+	k->rx_end = end;
+	k->rx_dev = dev;
+	k->netdev_irq(dev);
+	run_until(k, 0);
+	*in = end;
+	k->rx = k->rx_end = NULL;
+}
+
+/* True when `count` frames lie within the input area. */
+static bool frames_fit(uint64_t offset, uint64_t count)
+{
+	uint32_t length;
+
+	if (offset > HK_IN_SIZE)
+		return false;
+	while (count--) {
+		if (offset + 4 > HK_IN_SIZE)
+			return false;
+		memcpy(&length, shm + HK_IN_AT + offset, 4);
+		if (length > HK_IN_SIZE || offset + 4 + length > HK_IN_SIZE)
+			return false;
+		offset += 4 + ((length + 3UL) & ~3UL);
+	}
+	return true;
+}
+
+static uint32_t exchange(struct kernel *k, struct hk_command *c)
+{
+	const uint8_t *in = shm + HK_IN_AT + c->args[0];
+	uint8_t *out = shm + HK_OUT_AT + c->args[2];
+	uint8_t *end = shm + HK_OUT_AT + HK_OUT_SIZE;
+
+	if (c->args[2] > HK_OUT_SIZE || !frames_fit(c->args[0], c->args[1])) {
+		c->ret = -EINVAL;
+		return HK_BAD;
+	}
+	/* For each frame: how many came out, then they. */
+	k->tx = out;
+	for (uint64_t i = 0; i < c->args[1]; i++) {
+		uint8_t *count = k->tx;
+
+		if (end - k->tx < 4) {
+			c->ret = -ENOSPC;
+			k->tx = NULL;
+			return HK_BAD;
+		}
+		k->tx += 4;
+		k->tx_end = end;
+		k->tx_count = 0;
+		deliver(k, c->slot, &in, 1);
+		memcpy(count, &k->tx_count, 4);
+	}
+	c->ret = k->tx - out;
+	k->tx = NULL;
+	return HK_OK;
+}
+
+static uint32_t post(struct kernel *k, struct hk_command *c)
+{
+	struct lib_task *task;
+	int err;
+
+	if (c->slot >= LIB_MAX_TASKS) {
+		c->ret = -ESRCH;
+		return HK_BAD;
+	}
+	task = &k->table[c->slot];
+	if (task->state == LIB_TASK_USER) {
+		task->nr = c->nr;
+		memcpy(task->args, c->args, sizeof(task->args));
+	}
+	err = k->post(c->slot);
+	if (err) {
+		c->ret = err;
+		return HK_BAD;
+	}
+	return run_call(k, c);
+}
+
+static uint32_t wait_call(struct kernel *k, struct hk_command *c)
+{
+	if (c->slot >= LIB_MAX_TASKS || k->table[c->slot].state == LIB_TASK_FREE) {
+		c->ret = -ESRCH;
+		return HK_BAD;
+	}
+	return run_call(k, c);
+}
+
+static uint32_t poll(struct kernel *k, struct hk_command *c)
+{
+	struct lib_task *task;
+
+	if (c->slot >= LIB_MAX_TASKS) {
+		c->ret = -ESRCH;
+		return HK_BAD;
+	}
+	task = &k->table[c->slot];
+	c->extra = task->state;
+	c->ret = task->state == LIB_TASK_EXITED ? task->exit_code : task->ret;
+	return HK_OK;
+}
+
+static uint32_t execute_one(struct kernel *k, struct hk_command *c)
+{
+	switch (c->op) {
+	case HK_SYSCALL:
+	case HK_POST:
+		return post(k, c);
+	case HK_WAIT:
+		return wait_call(k, c);
+	case HK_POLL:
+		return poll(k, c);
+	case HK_CANCEL:
+		c->ret = k->cancel(c->slot);
+		run_until(k, 0);
+		return HK_OK;
+	case HK_RUN:
+		run_until(k, c->args[0]);
+		c->extra = k->state.now;
+		return HK_OK;
+	case HK_SETTLE:
+		c->extra = settle(k, c->args[0]);
+		return HK_OK;
+	case HK_INJECT: {
+		const uint8_t *in = shm + HK_IN_AT + c->args[0];
+
+		if (!frames_fit(c->args[0], c->args[1])) {
+			c->ret = -EINVAL;
+			return HK_BAD;
+		}
+		if (c->args[1])
+			deliver(k, c->slot, &in, c->args[1]);
+		return HK_OK;
+	}
+	case HK_EXCHANGE:
+		return exchange(k, c);
+	case HK_SNAPSHOT:
+		c->ret = snapshot_take(k);
+		return c->ret < 0 ? HK_BAD : HK_OK;
+	case HK_RESTORE:
+		c->ret = snapshot_restore(k, c->args[0]);
+		return c->ret < 0 ? HK_BAD : HK_OK;
+	case HK_HASH:
+		c->extra = memory_hash(k);
+		return HK_OK;
+	}
+	c->ret = -ENOSYS;
+	return HK_BAD;
+}
+
+static uint32_t execute(struct hk_command *c)
+{
+	struct kernel *k = &kernels[c->kernel];
+	uint32_t status;
+
+	if (c->kernel >= options.kernels) {
+		c->ret = -ENODEV;
+		return HK_BAD;
+	}
+	if (k->shared->crash && c->op != HK_RESTORE)
+		return HK_DEAD;
+	if (_setjmp(crash_exit)) {
+		k->rx = k->rx_end = NULL;
+		k->tx = NULL;
+		status = HK_CRASHED;
+	} else {
+		running = c->op == HK_RESTORE ? NULL : k;
+		header()->running = c->kernel + 1;
+		status = execute_one(k, c);
+	}
+	running = NULL;
+	header()->running = 0;
+	k->shared->now = k->state.now;
+	k->shared->warnings = k->lib->warnings;
+	return status;
+}
+
+static bool run_batch(struct hk_command *c, uint32_t count)
+{
+	for (uint32_t i = 0; i < count; i++) {
+		if (c[i].op == HK_QUIT)
+			return false;
+		if (c[i].op == HK_BENCH) {
+			uint64_t n = c[i].args[0], start = wall_ns();
+
+			if (n > count - i - 1)
+				n = count - i - 1;
+			for (uint64_t times = c[i].args[1]; times; times--)
+				for (uint64_t j = 1; j <= n; j++)
+					c[i + j].status = execute(&c[i + j]);
+			c[i].extra = wall_ns() - start;
+			c[i].status = HK_OK;
+			i += n;
+			continue;
+		}
+		c[i].status = execute(&c[i]);
+		if (c[i].status == HK_CRASHED || c[i].status == HK_DEAD) {
+			while (++i < count)
+				c[i].status = HK_SKIPPED;
+		}
+	}
+	return true;
+}
+
+static void wait_for(uint32_t last)
+{
+	struct hk_header *h = header();
+
+	for (int i = 0; i < SPIN_ROUNDS; i++) {
+		if (__atomic_load_n(&h->doorbell, __ATOMIC_ACQUIRE) != last)
+			return;
+		__builtin_ia32_pause();
+	}
+	__atomic_store_n(&h->host_sleeps, 1, __ATOMIC_SEQ_CST);
+	while (__atomic_load_n(&h->doorbell, __ATOMIC_ACQUIRE) == last)
+		syscall(SYS_futex, &h->doorbell, FUTEX_WAIT, last, NULL, NULL, 0);
+	__atomic_store_n(&h->host_sleeps, 0, __ATOMIC_SEQ_CST);
+}
+
+void serve(void)
+{
+	struct hk_header *h = header();
+	struct hk_command *commands = (struct hk_command *)(shm + HK_COMMANDS_AT);
+	uint32_t last = 0;
+
+	__atomic_store_n(&h->ready, options.kernels, __ATOMIC_RELEASE);
+	syscall(SYS_futex, &h->ready, FUTEX_WAKE, 1, NULL, NULL, 0);
+	for (;;) {
+		wait_for(last);
+		last = __atomic_load_n(&h->doorbell, __ATOMIC_ACQUIRE);
+		if (h->count <= HK_MAX_COMMANDS && !run_batch(commands, h->count))
+			_exit(0);
+		__atomic_store_n(&h->done, last, __ATOMIC_SEQ_CST);
+		if (__atomic_load_n(&h->client_sleeps, __ATOMIC_SEQ_CST))
+			syscall(SYS_futex, &h->done, FUTEX_WAKE, 1, NULL, NULL, 0);
+	}
+}

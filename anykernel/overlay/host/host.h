@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* What the files of anykernel-host share.  libc world: no <linux/...> here. */
+#ifndef HOST_H
+#define HOST_H
+
+#include <setjmp.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "liblinux.h"
+#include "protocol.h"
+
+#define PAGE 4096UL
+#define MAX_DEPTH 15
+
+struct saved_page {
+	uint32_t page;		/* index from kernel.low */
+	uint32_t buffer;	/* index into kernel.pool */
+};
+
+/* What of the host belongs to the kernel's state. */
+struct host_state {
+	uint64_t now;
+	uint64_t rng;
+};
+
+struct level {
+	struct saved_page *saved;
+	uint32_t count;
+	struct host_state state;
+};
+
+struct kernel {
+	uint32_t index;
+	struct hk_kernel *shared;
+	uint8_t *console, *capture;
+	struct host_state state;
+
+	uint8_t *base;		/* image, then RAM */
+	uint8_t *low, *high;	/* what snapshots cover: image data and RAM */
+
+	struct level levels[MAX_DEPTH + 1];
+	uint32_t depth;
+	uint16_t *saved_mask;	/* per page: bit n: saved by level n */
+	uint8_t *guard;		/* per page: lowest page of a stack */
+	uint8_t *pool;		/* page copies */
+	uint32_t *free_buffers, free_count;
+
+	/* Frames being injected, and where sent ones are collected. */
+	const uint8_t *rx, *rx_end;
+	uint32_t rx_dev;
+	uint8_t *tx, *tx_end;
+	uint32_t tx_count;
+
+	int (*init)(const struct lib_host_ops *, const struct lib_boot *);
+	void (*run)(struct lib_event *);
+	struct lib_task *(*tasks)(void);
+	int (*post)(uint32_t);
+	int (*cancel)(uint32_t);
+	void (*netdev_irq)(uint32_t);
+	uint64_t (*fixup)(uint64_t);
+	const struct lib_state *(*get_state)(void);
+	struct lib_task *table;
+	const struct lib_state *lib;
+};
+
+struct options {
+	const char *library, *cmdline;
+	uint32_t kernels;
+	uint64_t memory, seed, epoch_ns;
+	int shm_fd, parent;
+	bool real_clock;
+};
+
+extern struct options options;
+extern struct kernel *kernels;
+extern struct kernel *running;		/* the kernel whose code runs, or NULL */
+extern jmp_buf crash_exit;
+extern bool restoring;
+extern uint8_t *shm;
+
+/* main.c */
+_Noreturn void die(const char *what);
+uint64_t wall_ns(void);
+/* load.c */
+void load_kernel(struct kernel *k, int fd);
+/* ops.c */
+void boot_kernel(struct kernel *k);
+uint64_t clock_now(struct kernel *k);
+/* snapshot.c */
+void snapshot_prepare(struct kernel *k);
+int snapshot_take(struct kernel *k);
+int snapshot_restore(struct kernel *k, uint32_t depth);
+bool snapshot_fault(struct kernel *k, uint8_t *address);
+uint64_t memory_hash(struct kernel *k);
+/* fault.c */
+void faults_install(void);
+_Noreturn void crash(struct kernel *k, enum hk_crash kind, const char *what);
+/* run.c */
+uint32_t run_call(struct kernel *k, struct hk_command *c);
+void run_until(struct kernel *k, uint64_t until);
+uint64_t settle(struct kernel *k, uint64_t within);
+/* commands.c */
+_Noreturn void serve(void);
+/* sandbox.c */
+void sandbox_early(char **argv);
+void sandbox_close(void);
+
+#endif

@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Loads liblinux.so at a fixed low address, its RAM right behind.  The library
+ * imports nothing and has RELATIVE relocations only, in its data: text pages are
+ * the file's, shared by all kernels.
+ */
+#define _GNU_SOURCE
+#include <elf.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "host.h"
+
+#define FIRST_KERNEL 0x200000000UL
+#define STRIDE_ALIGN 0x10000000UL
+
+static uint64_t stride(void)
+{
+	/* Image below 64 MiB (debug flavours are far smaller), and RAM. */
+	uint64_t need = options.memory + (64UL << 20);
+
+	return (need + STRIDE_ALIGN - 1) & ~(STRIDE_ALIGN - 1);
+}
+
+static void *map(void *at, size_t size, int prot, int fd, off_t offset)
+{
+	int flags = MAP_PRIVATE | MAP_FIXED_NOREPLACE | MAP_NORESERVE |
+		    (fd < 0 ? MAP_ANONYMOUS : 0);
+	void *p = mmap(at, size, prot, flags, fd, offset);
+
+	if (p != at)
+		die("mmap of the kernel image or its memory");
+	return p;
+}
+
+static void map_segment(struct kernel *k, const Elf64_Phdr *ph, int fd)
+{
+	uint64_t skew = ph->p_vaddr & (PAGE - 1);
+	uint8_t *start = k->base + ph->p_vaddr - skew;
+	uint8_t *file_end = k->base + ph->p_vaddr + ph->p_filesz;
+	uint8_t *end = k->base + ph->p_vaddr + ph->p_memsz;
+	uint8_t *file_pages = (uint8_t *)(((uintptr_t)file_end + PAGE - 1) & ~(PAGE - 1));
+	uint8_t *pages = (uint8_t *)(((uintptr_t)end + PAGE - 1) & ~(PAGE - 1));
+	int prot = PROT_READ | (ph->p_flags & PF_W ? PROT_WRITE : 0) |
+		   (ph->p_flags & PF_X ? PROT_EXEC : 0);
+
+	map(start, file_pages - start, prot, fd, ph->p_offset - skew);
+	if (ph->p_flags & PF_W) {
+		memset(file_end, 0, file_pages - file_end);
+		if (pages > file_pages)
+			map(file_pages, pages - file_pages, prot, -1, 0);
+		k->low = start;
+	}
+	if (pages > k->high)
+		k->high = pages;
+}
+
+static void relocate(struct kernel *k, const Elf64_Dyn *dyn, const char **strings,
+		     const Elf64_Sym **symbols, size_t *symbol_count)
+{
+	const Elf64_Rela *rela = NULL;
+	size_t rela_size = 0;
+	const uint32_t *gnu_hash = NULL;
+
+	for (; dyn->d_tag != DT_NULL; dyn++) {
+		void *at = k->base + dyn->d_un.d_ptr;
+
+		switch (dyn->d_tag) {
+		case DT_RELA: rela = at; break;
+		case DT_RELASZ: rela_size = dyn->d_un.d_val; break;
+		case DT_STRTAB: *strings = at; break;
+		case DT_SYMTAB: *symbols = at; break;
+		case DT_GNU_HASH: gnu_hash = at; break;
+		}
+	}
+	for (; rela_size; rela++, rela_size -= sizeof(*rela)) {
+		if (ELF64_R_TYPE(rela->r_info) != R_X86_64_RELATIVE)
+			die("liblinux.so has a relocation that is not RELATIVE");
+		*(uint64_t *)(k->base + rela->r_offset) = (uint64_t)k->base + rela->r_addend;
+	}
+	/* The table's length stands nowhere: the last chain's end tells. */
+	if (!gnu_hash)
+		die("liblinux.so has no .gnu.hash");
+	const uint32_t *buckets = gnu_hash + 4 + gnu_hash[2] * 2;
+	const uint32_t *chain = buckets + gnu_hash[0];
+	uint32_t last = 0;
+
+	for (uint32_t i = 0; i < gnu_hash[0]; i++)
+		if (buckets[i] > last)
+			last = buckets[i];
+	while (last >= gnu_hash[1] && !(chain[last - gnu_hash[1]] & 1))
+		last++;
+	*symbol_count = last + 1;
+}
+
+static void *find(struct kernel *k, const char *name, const char *strings,
+		  const Elf64_Sym *symbols, size_t count)
+{
+	for (size_t i = 1; i < count; i++)
+		if (symbols[i].st_shndx && !strcmp(strings + symbols[i].st_name, name))
+			return k->base + symbols[i].st_value;
+	fprintf(stderr, "anykernel-host: %s lacks %s\n", options.library, name);
+	die("liblinux.so is not complete");
+}
+
+void load_kernel(struct kernel *k, int fd)
+{
+	Elf64_Ehdr eh;
+	Elf64_Phdr ph[16];
+	const Elf64_Dyn *dyn = NULL;
+	const char *strings = NULL;
+	const Elf64_Sym *symbols = NULL;
+	size_t count = 0;
+
+	if (pread(fd, &eh, sizeof(eh), 0) != sizeof(eh) || memcmp(eh.e_ident, ELFMAG, SELFMAG) ||
+	    eh.e_type != ET_DYN || eh.e_machine != EM_X86_64 || eh.e_phnum > 16)
+		die("not an x86-64 shared library");
+	if (pread(fd, ph, eh.e_phnum * sizeof(*ph), eh.e_phoff) != (ssize_t)(eh.e_phnum * sizeof(*ph)))
+		die("liblinux.so is cut off");
+	k->base = k->high = (uint8_t *)(FIRST_KERNEL + k->index * stride());
+	for (int i = 0; i < eh.e_phnum; i++) {
+		if (ph[i].p_type == PT_LOAD)
+			map_segment(k, &ph[i], fd);
+		else if (ph[i].p_type == PT_DYNAMIC)
+			dyn = (const Elf64_Dyn *)(k->base + ph[i].p_vaddr);
+	}
+	if (!dyn || !k->low)
+		die("liblinux.so lacks a dynamic section or data");
+	relocate(k, dyn, &strings, &symbols, &count);
+	k->shared->image_base = (uint64_t)k->base;
+	k->shared->image_end = (uint64_t)k->high;
+	map(k->high, options.memory, PROT_READ | PROT_WRITE, -1, 0);
+	k->high += options.memory;
+	k->shared->ram_end = (uint64_t)k->high;
+
+#define FIND(field, name) k->field = find(k, name, strings, symbols, count)
+	FIND(init, "lib_init");
+	FIND(run, "lib_run");
+	FIND(tasks, "lib_tasks");
+	FIND(post, "lib_post");
+	FIND(cancel, "lib_cancel");
+	FIND(netdev_irq, "lib_netdev_irq");
+	FIND(fixup, "lib_fixup");
+	FIND(get_state, "lib_get_state");
+#undef FIND
+}

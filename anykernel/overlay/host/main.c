@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * anykernel-host: runs library kernels for a Python process.
+ *
+ * usage: anykernel-host LIBRARY SHM_FD PARENT KERNELS MEMORY SEED EPOCH_NS
+ *                       virtual|real CMDLINE
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <ucontext.h>
+#include <unistd.h>
+
+#include "host.h"
+
+/* The host's own stack lies at a fixed address, whatever the environment is:
+ * kernels store pointers to it, and their memory is compared bit by bit. */
+#define STACK_AT 0x1f0000000UL
+#define STACK_SIZE 0x100000UL
+
+struct options options;
+struct kernel *kernels;
+struct kernel *running;
+uint8_t *shm;
+
+void die(const char *what)
+{
+	fprintf(stderr, "anykernel-host: %s%s%s\n", what, errno ? ": " : "",
+		errno ? strerror(errno) : "");
+	_exit(3);
+}
+
+static uint64_t number(const char *text)
+{
+	char *end;
+	uint64_t n = strtoull(text, &end, 0);
+
+	if (*end || !*text)
+		die("bad number in the arguments");
+	return n;
+}
+
+uint64_t wall_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * 1000000000UL + ts.tv_nsec;
+}
+
+static void run(void)
+{
+	int fd = open(options.library, O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		die(options.library);
+	if (_setjmp(crash_exit)) {
+		struct hk_kernel *s = running->shared;
+
+		fprintf(stderr, "anykernel-host: the kernel crashed while booting: %s\n", s->what);
+		_exit(4);
+	}
+	for (volatile uint32_t i = 0; i < options.kernels; i++) {
+		struct kernel *k = &kernels[i];
+		uint64_t start = wall_ns();
+
+		load_kernel(k, fd);
+		snapshot_prepare(k);
+		boot_kernel(k);
+		k->shared->boot_ns = wall_ns() - start;
+		k->shared->now = k->state.now;
+	}
+	close(fd);
+	sandbox_close();
+	serve();
+}
+
+int main(int argc, char **argv)
+{
+	static ucontext_t context;
+	struct hk_header *h;
+	size_t size;
+
+	if (argc != 10) {
+		fprintf(stderr, "anykernel-host is started by anykernel; see main.c\n");
+		return 2;
+	}
+	options = (struct options){
+		.library = argv[1], .shm_fd = number(argv[2]), .parent = number(argv[3]),
+		.kernels = number(argv[4]), .memory = number(argv[5]), .seed = number(argv[6]),
+		.epoch_ns = number(argv[7]), .real_clock = !strcmp(argv[8], "real"),
+		.cmdline = argv[9],
+	};
+	sandbox_early(argv);
+	size = HK_KERNELS_AT + (size_t)options.kernels * HK_KERNEL_SIZE;
+	shm = mmap((void *)HK_BASE, size, PROT_READ | PROT_WRITE,
+		   MAP_SHARED | MAP_FIXED_NOREPLACE, options.shm_fd, 0);
+	if (shm != (void *)HK_BASE)
+		die("mmap of the shared memory");
+	close(options.shm_fd);
+	h = (struct hk_header *)shm;
+	if (h->magic != HK_MAGIC || h->version != HK_VERSION)
+		die("protocol mismatch");
+	h->pid = getpid();
+	/* Fixed addresses for what a kernel may store. */
+	kernels = mmap((void *)0x1e0000000UL, options.kernels * sizeof(*kernels),
+		       PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+	if (kernels == MAP_FAILED)
+		die("mmap");
+	for (uint32_t i = 0; i < options.kernels; i++) {
+		uint8_t *part = shm + HK_KERNELS_AT + (size_t)i * HK_KERNEL_SIZE;
+
+		kernels[i].index = i;
+		kernels[i].shared = (struct hk_kernel *)part;
+		kernels[i].console = part + HK_CONSOLE_AT;
+		kernels[i].capture = part + HK_CAPTURE_AT;
+	}
+	faults_install();
+	getcontext(&context);
+	context.uc_stack.ss_sp = mmap((void *)STACK_AT, STACK_SIZE, PROT_READ | PROT_WRITE,
+				      MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+	if (context.uc_stack.ss_sp != (void *)STACK_AT)
+		die("mmap of the host's stack");
+	context.uc_stack.ss_size = STACK_SIZE;
+	makecontext(&context, run, 0);
+	setcontext(&context);
+	die("setcontext");
+}

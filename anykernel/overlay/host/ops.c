@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: GPL-2.0
+/* The operations that a kernel calls: clock, console, randomness, frames. */
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "host.h"
+
+uint64_t clock_now(struct kernel *k)
+{
+	static uint64_t start;
+
+	if (options.real_clock) {
+		if (!start)
+			start = wall_ns();
+		k->state.now = wall_ns() - start;
+	}
+	return k->state.now;
+}
+
+static uint64_t op_clock_read(void *host)
+{
+	return clock_now(host);
+}
+
+static void op_clock_spend(void *host, uint64_t ns)
+{
+	struct kernel *k = host;
+
+	if (!options.real_clock)
+		k->state.now += ns;
+}
+
+static void op_console(void *host, const char *text, uint32_t n)
+{
+	struct kernel *k = host;
+	uint64_t head = k->shared->console_head;
+
+	for (uint32_t i = 0; i < n; i++)
+		k->console[(head + i) % HK_CONSOLE_SIZE] = text[i];
+	k->shared->console_head = head + n;
+}
+
+/* splitmix64: small, and its state is one word of the snapshot. */
+static void op_entropy(void *host, void *buf, uint32_t n)
+{
+	struct kernel *k = host;
+
+	for (uint32_t i = 0; i < n; i += 8) {
+		uint64_t z = k->state.rng += 0x9e3779b97f4a7c15UL;
+
+		z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9UL;
+		z = (z ^ (z >> 27)) * 0x94d049bb133111ebUL;
+		z ^= z >> 31;
+		memcpy((char *)buf + i, &z, n - i < 8 ? n - i : 8);
+	}
+}
+
+static void capture(struct kernel *k, uint32_t dev, bool sent, const void *data, uint32_t length)
+{
+	uint64_t head = k->shared->capture_head;
+	uint64_t size = sizeof(struct hk_frame) + ((length + 7UL) & ~7UL);
+	uint64_t at = head % HK_CAPTURE_SIZE;
+	struct hk_frame *frame = (struct hk_frame *)(k->capture + at);
+
+	if (at + size > HK_CAPTURE_SIZE) {
+		if (at + sizeof(*frame) <= HK_CAPTURE_SIZE)
+			frame->length = ~0U;
+		head += HK_CAPTURE_SIZE - at;
+		frame = (struct hk_frame *)k->capture;
+	}
+	frame->time = k->state.now;
+	frame->length = length;
+	frame->dev = dev;
+	frame->sent = sent;
+	memcpy(frame + 1, data, length);
+	k->shared->capture_head = head + size;
+}
+
+/* Injected frames lie as [u32 length][data], each padded to 4 bytes. */
+static int32_t op_netdev_next(void *host, uint32_t dev)
+{
+	struct kernel *k = host;
+	uint32_t length;
+
+	if (dev != k->rx_dev || k->rx >= k->rx_end)
+		return -1;
+	memcpy(&length, k->rx, 4);
+	return length;
+}
+
+static void op_netdev_pull(void *host, uint32_t dev, void *to, uint32_t len)
+{
+	struct kernel *k = host;
+	int32_t length = op_netdev_next(host, dev);
+
+	if (length < 0)
+		return;
+	if (to)
+		memcpy(to, k->rx + 4, len);
+	capture(k, dev, false, k->rx + 4, length);
+	k->rx += 4 + ((length + 3UL) & ~3UL);
+}
+
+static void op_netdev_xmit(void *host, uint32_t dev, const void *frame, uint32_t len)
+{
+	struct kernel *k = host;
+	size_t size = 4 + ((len + 3UL) & ~3UL);
+
+	capture(k, dev, true, frame, len);
+	if (k->tx && dev == k->rx_dev && (size_t)(k->tx_end - k->tx) >= size) {
+		memcpy(k->tx, &len, 4);
+		memcpy(k->tx + 4, frame, len);
+		k->tx += size;
+		k->tx_count++;
+	}
+}
+
+static void op_stack_guard(void *host, void *low)
+{
+	struct kernel *k = host;
+
+	k->guard[((uint8_t *)low - k->low) / PAGE] = 1;
+	mprotect(low, PAGE, PROT_READ);
+}
+
+static void op_signal(void *host, uint32_t task, int32_t signo, uint64_t handler, const void *info)
+{
+	/* Nobody in this host catches signals; the kernel goes on. */
+	(void)host, (void)task, (void)signo, (void)handler, (void)info;
+}
+
+static void op_crash(void *host, uint32_t kind, const char *what)
+{
+	crash(host, kind == LIB_CRASH_HALT ? HK_HALT : HK_PANIC, what);
+}
+
+void boot_kernel(struct kernel *k)
+{
+	struct lib_host_ops ops = {
+		.version = LIB_ABI_VERSION, .size = sizeof(ops), .host = k,
+		.clock_read = op_clock_read, .clock_spend = op_clock_spend,
+		.console = op_console, .entropy = op_entropy,
+		.netdev_next = op_netdev_next, .netdev_pull = op_netdev_pull,
+		.netdev_xmit = op_netdev_xmit, .stack_guard = op_stack_guard,
+		.signal = op_signal, .crash = op_crash,
+	};
+	uint8_t *user = (uint8_t *)k->shared + HK_USER_AT;
+	struct lib_boot boot = {
+		.version = LIB_ABI_VERSION, .size = sizeof(boot),
+		.memory = k->high - options.memory, .memory_size = options.memory,
+		.epoch_ns = options.epoch_ns, .cmdline = options.cmdline,
+		.user_low = user, .user_high = user + HK_USER_SIZE,
+	};
+	int err;
+
+	k->state.rng = options.seed * 0x9e3779b97f4a7c15UL + 1;
+	k->lib = k->get_state();
+	k->table = k->tasks();
+	running = k;
+	err = k->init(&ops, &boot);
+	if (err) {
+		fprintf(stderr, "anykernel-host: lib_init: %s\n", strerror(-err));
+		die("the kernel refused to boot");
+	}
+	run_until(k, 0);
+	running = NULL;
+}
