@@ -3,21 +3,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from anykernel.errors import UsageError
 from anykernel.kernel.call import Plan, Request, error_of, request
 
 if TYPE_CHECKING:
+    from anykernel.kernel.interface import Instance
     from anykernel.kernel.process import Process
 
 R = TypeVar("R")
+FIRST_SLICE = 1_000_000
+"""Nanoseconds for which the kernel is first left alone while several calls go on."""
+LONGEST = 24 * 3600 * 10**9
+"""What has not ended after so many nanoseconds never does."""
 
 
 class Call(Generic[R]):
     """A running operation, in the manner of concurrent.futures.Future."""
 
-    def __init__(self, process: Process, task: int, plan: Plan[R]) -> None:
+    def __init__(self, workers: Workers, process: Process, task: int, plan: Plan[R]) -> None:
+        self._workers = workers
         self._process = process
         self._instance = process.instance
         self._task = task
@@ -27,17 +34,14 @@ class Call(Generic[R]):
         self._over = False
         self._state = process.state
         self._deadline: int | None = None
-        try:
-            self._post(next(plan))
-        except StopIteration as stop:
-            self._end(stop.value)
+        self._advance(lambda: next(plan))
 
     def done(self) -> bool:
         """Whether it has ended, after everything was run that can run at the current time."""
         self._check()
         if not self._over:
             self._instance.run()
-            self._step()
+            self.step()
         return self._over
 
     def result(self, timeout: float | None = None) -> R:
@@ -83,13 +87,13 @@ class Call(Generic[R]):
             ends = [end for end in (limit, self._deadline) if end is not None]
             left = max(min(ends) - self._instance.now, 0) / 1e9 if ends else None
             try:
-                self._instance.wait(self._task, left)
+                result = self._workers.wait(self._instance, self._task, left)
             except TimeoutError:
-                self._step()
+                self.step()
                 if not self._over and limit is not None and self._instance.now >= limit:
                     raise
             else:
-                self._step()
+                self._feed(result)
 
     def _post(self, what: Request) -> None:
         deadline = what.timeout
@@ -99,21 +103,31 @@ class Call(Generic[R]):
         self._instance.run()
         self._state = self._process.state
 
-    def _step(self) -> None:
-        """Takes finished requests to the plan, until one is not finished or the plan is."""
+    def step(self) -> bool:
+        """Hands finished requests to the plan; False when the one that runs has not finished."""
+        moved = False
+        while not self._over:
+            result = self._instance.poll(self._task)
+            if result is not None:
+                self._feed(result)
+            elif self._deadline is not None and self._instance.now >= self._deadline:
+                self._instance.cancel(self._task)
+                self._instance.run()
+                self._advance(lambda: self._plan.throw(TimeoutError("timed out")))
+            else:
+                break
+            moved = True
+        return moved
+
+    def _feed(self, result: int) -> None:
+        if result < 0:
+            self._advance(lambda: self._plan.throw(error_of(result)))
+        else:
+            self._advance(lambda: self._plan.send(result))
+
+    def _advance(self, move: Callable[[], Request]) -> None:
         try:
-            while True:
-                result = self._instance.poll(self._task)
-                if result is None:
-                    if self._deadline is None or self._instance.now < self._deadline:
-                        return
-                    self._instance.cancel(self._task)
-                    self._instance.run()
-                    self._post(self._plan.throw(TimeoutError("timed out")))
-                elif result < 0:
-                    self._post(self._plan.throw(error_of(result)))
-                else:
-                    self._post(self._plan.send(result))
+            self._post(move())
         except StopIteration as stop:
             self._end(stop.value)
         except OSError as error:
@@ -153,9 +167,40 @@ class Workers:
         if position == len(self._all):
             self._all.append((process, process.run(request(SPAWN, CLONE_THREAD_FLAGS)), None))
         task = self._all[position][1]
-        made = Call(process, task, plan)
+        made = Call(self, process, task, plan)
         self._all[position] = (process, task, made)
         return made
+
+    def busy(self) -> bool:
+        """Whether any background call goes on."""
+        return any(call is not None and not call.over for _, _, call in self._all)
+
+    def wait(self, instance: Instance, task: int, timeout: float | None) -> int:
+        """The result of `task`'s request, while the other background calls are kept going.
+
+        Raises TimeoutError after `timeout` virtual seconds (the request goes on), and Deadlock.
+        """
+        began, slice_ns = instance.now, FIRST_SLICE
+        while True:
+            instance.run()
+            result = instance.poll(task)
+            if result is not None:
+                return result
+            others = [c for _, t, c in self._all if t != task and c is not None and not c.over]
+            if any([call.step() for call in others]):
+                continue
+            passed = instance.now - began
+            left = None if timeout is None else round(timeout * 1e9) - passed
+            if left is not None and left <= 0:
+                raise TimeoutError("timed out")
+            # Another call may need a push when it gets on, so time may not leap.
+            if others and passed < LONGEST:
+                left = slice_ns if left is None else min(left, slice_ns)
+                slice_ns *= 2
+            try:
+                return instance.wait(task, None if left is None else left / 1e9)
+            except TimeoutError:
+                continue
 
     def save(self) -> list[tuple[Process, int, Call[Any] | None]]:
         """Who has what to do, for load()."""

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from anykernel.errors import UsageError
+from anykernel.errors import Deadlock, UsageError
 from anykernel.kernel import abi
 from anykernel.kernel.background import Call, Workers
 from anykernel.kernel.call import Memory, Plan, Request, error_of, request
@@ -83,11 +83,14 @@ class Process:
     def run(self, plan: Plan[R]) -> R:
         """Executes an operation's plan; blocking calls let virtual time run."""
         self.check()
-        syscall = self.instance.syscall
+        syscall, busy = self.instance.syscall, self._workers.busy
         try:
             nr, args, timeout = next(plan)
             while True:
-                result = syscall(nr, *args, task=self.task, timeout=timeout)
+                if busy():
+                    result = self._beside(nr, args, timeout)
+                else:
+                    result = syscall(nr, *args, task=self.task, timeout=timeout)
                 if result < 0:
                     nr, args, timeout = plan.throw(error_of(result))
                 else:
@@ -97,6 +100,16 @@ class Process:
             return value
         finally:
             plan.close()
+
+    def _beside(self, nr: int, args: tuple[int, ...], timeout: float | None) -> int:
+        """A system call while background calls go on, which may have more than one of them."""
+        self.instance.post(nr, *args, task=self.task)
+        try:
+            return self._workers.wait(self.instance, self.task, timeout)
+        except (TimeoutError, Deadlock):
+            self.instance.cancel(self.task)
+            self.instance.run()
+            raise
 
     def submit(self, operation: Callable[..., R] | str, /, *args: Any, **kwargs: Any) -> Call[R]:
         """Starts an operation in a thread of its own and returns at once, like an executor.
