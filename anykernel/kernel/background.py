@@ -187,7 +187,8 @@ class Workers:
             if result is not None:
                 return result
             others = [c for _, t, c in self._all if t != task and c is not None and not c.over]
-            if any([call.step() for call in others]):
+            moved = [call.step() for call in others]
+            if any(moved):
                 continue
             passed = instance.now - began
             left = None if timeout is None else round(timeout * 1e9) - passed

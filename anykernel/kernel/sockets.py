@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import errno
-import io
 import os
 import socket as pysocket
 import struct
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from anykernel.errors import KernelError, UsageError
 from anykernel.kernel import abi
 from anykernel.kernel.call import Memory, Plan, Request, operation
+from anykernel.kernel.socketio import makefile
 from anykernel.kernel.syscalls import NUMBERS
 
 if TYPE_CHECKING:
@@ -361,75 +361,17 @@ class Socket:
         newline: str | None = None,
     ) -> Any:
         """A file object over the socket, as socket.socket.makefile makes it."""
-        if not set(mode) <= {"r", "w", "b"}:
-            raise ValueError(f"invalid mode {mode!r} (only r, w, b allowed)")
-        writing, binary = "w" in mode, "b" in mode
-        reading = "r" in mode or not writing
+        return makefile(self, mode, buffering, encoding, errors, newline)
+
+    def hold(self) -> None:
+        """A file of makefile() uses it: close() waits for that."""
         self._users += 1
-        raw = SocketIO(self, reading, writing)
-        if buffering == 0:
-            if not binary:
-                raise ValueError("unbuffered streams must be binary")
-            return raw
-        size = buffering if buffering is not None and buffering > 0 else io.DEFAULT_BUFFER_SIZE
-        buffer: Any
-        if reading and writing:
-            buffer = io.BufferedRWPair(raw, raw, size)
-        elif reading:
-            buffer = io.BufferedReader(raw, size)
-        else:
-            buffer = io.BufferedWriter(raw, size)
-        if binary:
-            return buffer
-        text = io.TextIOWrapper(buffer, encoding or "utf-8", errors, newline)
-        text.mode = mode  # type: ignore[misc]
-        return text
 
     def release(self) -> None:
         """A file of makefile() was closed."""
         self._users -= 1
         if self._closing:
             self.close()
-
-
-class SocketIO(io.RawIOBase):
-    """The raw stream under makefile()."""
-
-    def __init__(self, sock: Socket, reading: bool, writing: bool) -> None:
-        self._sock: Socket | None = sock
-        self._reading, self._writing = reading, writing
-
-    def readable(self) -> bool:
-        return self._reading
-
-    def writable(self) -> bool:
-        return self._writing
-
-    def fileno(self) -> int:
-        return -1 if self._sock is None else self._sock.fileno()
-
-    def _socket(self) -> Socket:
-        if self._sock is None:
-            raise ValueError("I/O operation on closed file.")
-        return self._sock
-
-    def readinto(self, buffer: Any) -> int | None:
-        try:
-            return self._socket().recv_into(buffer)
-        except BlockingIOError:
-            return None
-
-    def write(self, data: Any) -> int | None:
-        try:
-            return self._socket().send(data)
-        except BlockingIOError:
-            return None
-
-    def close(self) -> None:
-        if self._sock is not None:
-            super().close()
-            sock, self._sock = self._sock, None
-            sock.release()
 
 
 def _enum(kind: Any, value: int) -> Any:
