@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The C parts: compiled into the cache on first use, and seen through cffi."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import re
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from anykernel.errors import ToolError
+from anykernel.settings import settings
+
+OVERLAY = Path(__file__).resolve().parent.parent / "overlay"
+PROTOCOL = OVERLAY / "host" / "protocol.h"
+FLAGS = ["-O2", "-g", "-Wall", "-Wextra", "-Werror", "-std=gnu11"]
+
+
+def _compile(name: str, folder: str, extra: list[str]) -> Path:
+    """The program or library `name` from all .c files of overlay/`folder`."""
+    sources = sorted((OVERLAY / folder).glob("*.c"))
+    headers = sorted((OVERLAY / "host").glob("*.h")) + sorted((OVERLAY / "include").glob("*.h"))
+    digest = hashlib.sha256(repr((FLAGS, extra)).encode())
+    for path in sources + headers:
+        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    out = settings().cache_dir / "host" / digest.hexdigest()[:16] / name
+    if out.exists():
+        return out
+    out.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=out.parent, prefix=name)
+    os.close(handle)
+    argv = ["cc", *FLAGS, *extra, f"-I{OVERLAY / 'host'}", f"-I{OVERLAY / 'include'}"]
+    argv += [*map(str, sources), "-o", temporary]
+    try:
+        done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        raise ToolError(
+            "there is no C compiler (cc)", argv=argv, hint="apt-get install gcc libc6-dev"
+        ) from None
+    if done.returncode:
+        os.unlink(temporary)
+        raise ToolError(
+            f"{name} doesn't compile",
+            argv=argv,
+            returncode=done.returncode,
+            tail=done.stderr[-2000:],
+        )
+    os.chmod(temporary, 0o755)
+    # Two processes may have compiled it at once: the same bytes, whoever is last.
+    os.replace(temporary, out)
+    return out
+
+
+def host_program() -> Path:
+    """anykernel-host.  Raises ToolError."""
+    return _compile("anykernel-host", "host", [])
+
+
+@functools.cache
+def _header() -> tuple[str, dict[str, int]]:
+    """protocol.h for cffi's parser, and its numeric macros."""
+    text = PROTOCOL.read_text()
+    numbers = {
+        name: int(value, 0)
+        for name, value in re.findall(r"^#define (HK_\w+) (0x[0-9a-f]+|\d+)", text, re.M)
+    }
+    text = re.sub(r"/\*.*?\*/", "", text, flags=re.S)
+    text = re.sub(r"^_Static_assert.*$", "", text, flags=re.M)
+    text = re.sub(r"^\s*#.*$", "", text, flags=re.M)
+    return text, numbers
+
+
+@functools.cache
+def client() -> tuple[Any, Any, Any]:
+    """(ffi, library, constants of protocol.h as attributes).  Raises ToolError."""
+    import types
+
+    import cffi
+
+    text, numbers = _header()
+    ffi = cffi.FFI()
+    ffi.cdef(text)
+    ffi.cdef(
+        "int hk_wait(struct hk_header *h, uint64_t slice_ns);"
+        "int hk_call(struct hk_header *h, uint32_t count, uint64_t slice_ns);"
+    )
+    library = ffi.dlopen(
+        str(_compile("libanykernel-client.so", "client", ["-shared", "-fPIC"]))
+    )
+    names = dict(numbers)
+    for enum in ("hk_op", "hk_status", "hk_crash"):
+        names.update(ffi.typeof(f"enum {enum}").relements)
+    if ffi.sizeof("struct hk_command") != 96 or ffi.sizeof("struct hk_frame") != 16:
+        raise ToolError("cffi and the C compiler disagree about protocol.h")
+    return ffi, library, types.SimpleNamespace(**names)

@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Host: one anykernel-host process with its kernels, from start to end."""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+import os
+import signal
+import subprocess
+import tempfile
+import time
+from typing import TYPE_CHECKING, Any, Literal
+
+from anykernel.errors import HostDied, UsageError
+from anykernel.host import compiled
+from anykernel.host.instance import Instance
+
+if TYPE_CHECKING:
+    from anykernel.build.image import Image
+
+EPOCH_NS = 1_600_000_000_000_000_000
+"""CLOCK_REALTIME at boot, the same for every run: 2020-09-13."""
+
+SLICE_NS = 20_000_000
+"""How long a wait for the host lasts before we look whether it lives."""
+
+
+class Host:
+    """Runs `kernels` kernels of one image.  Close it, or use it with `with`.
+
+    memory: RAM of each kernel in bytes, a multiple of 4 MiB, 16 MiB at least.
+    seed: of the kernels' random numbers.  clock: see design.md.
+    budget: wall seconds that one request may keep a kernel busy; then it is a lockup.
+
+    Raises UsageError, HostDied (with what the host or the kernel said), ToolError.
+    """
+
+    def __init__(
+        self,
+        image: Image,
+        *,
+        kernels: int = 1,
+        memory: int = 64 << 20,
+        seed: int = 0,
+        clock: Literal["virtual", "real"] = "virtual",
+        cmdline: str = "",
+        budget: float = 10.0,
+    ) -> None:
+        if memory < 16 << 20 or memory % (4 << 20):
+            raise UsageError(
+                f"memory={memory}: a kernel needs 16 MiB at least, in multiples of 4 MiB"
+            )
+        if clock not in ("virtual", "real"):
+            raise UsageError(f"clock={clock!r}: it is 'virtual' or 'real'")
+        if not 1 <= kernels <= 4096:
+            raise UsageError(f"kernels={kernels}: from 1 to 4096")
+        self.image = image
+        self.budget = budget
+        self.ffi, self.lib, self.c = compiled.client()
+        self._process: subprocess.Popen[bytes] | None = None
+        size = self.c.HK_KERNELS_AT + kernels * self.c.HK_KERNEL_SIZE
+        fd = os.memfd_create("anykernel", os.MFD_CLOEXEC)
+        try:
+            os.ftruncate(fd, size)
+            self.map = mmap.mmap(fd, size)
+            self.view = memoryview(self.map)
+            base = self.ffi.from_buffer(self.map)
+            self._base: Any = base
+            self.header = self.ffi.cast("struct hk_header *", base)
+            self.commands = self.ffi.cast("struct hk_command *", base + self.c.HK_COMMANDS_AT)
+            self.header.magic = self.c.HK_MAGIC
+            self.header.version = self.c.HK_VERSION
+            self._start(fd, kernels, memory, seed, clock, cmdline)
+        finally:
+            os.close(fd)
+        self.instances = [Instance(self, i) for i in range(kernels)]
+
+    def _start(
+        self, fd: int, kernels: int, memory: int, seed: int, clock: str, cmdline: str
+    ) -> None:
+        argv = [str(compiled.host_program()), str(self.image.library), str(fd), str(os.getpid())]
+        argv += [str(kernels), str(memory), str(seed & (1 << 64) - 1), str(EPOCH_NS), clock]
+        argv.append(cmdline)
+        # A file, not a pipe: nobody reads while the host runs.
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115
+        self._process = subprocess.Popen(
+            argv,
+            pass_fds=(fd,),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=self._stderr,
+            env={},
+            start_new_session=True,  # Ctrl-C is for pytest
+        )
+        end = time.monotonic() + 30 + kernels * self.budget
+        pause = 0.0002
+        while self.header.ready != kernels:
+            if self._process.poll() is not None:
+                raise self.died("while its kernels booted")
+            if time.monotonic() > end:
+                self.close()
+                raise HostDied(
+                    "the kernel doesn't boot: it runs, but never reaches init\n"
+                    + self._console_tail()
+                )
+            time.sleep(pause)
+            pause = min(pause * 1.2, 0.01)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid if self._process else 0
+
+    @property
+    def alive(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def kernel_struct(self, index: int) -> Any:
+        """struct hk_kernel of kernel `index`."""
+        offset = self.c.HK_KERNELS_AT + index * self.c.HK_KERNEL_SIZE
+        return self.ffi.cast("struct hk_kernel *", self._base + offset)
+
+    def call(self, count: int = 1) -> None:
+        """Executes commands[0:count].  Raises HostDied.  A kernel that outlasts the budget is
+        stopped: its command ends as crashed, with a lockup report."""
+        if self.lib.hk_call(self.header, count, SLICE_NS):
+            return
+        if self._process is None:
+            raise HostDied("this kernel's host was closed")
+        end = time.monotonic() + self.budget
+        stopped = 0
+        while not self.lib.hk_wait(self.header, SLICE_NS):
+            if self._process.poll() is not None:
+                raise self.died("in the middle of a request")
+            if time.monotonic() > end:
+                if stopped == 3:
+                    self._process.kill()
+                    self._process.wait()
+                    raise self.died("stuck, and deaf to its budget's signal")
+                os.kill(self._process.pid, signal.SIGALRM)
+                stopped += 1
+                end = time.monotonic() + 1
+
+    def died(self, when: str) -> HostDied:
+        """What is known of the host's end."""
+        code = self._process.returncode if self._process else None
+        how = f"exit code {code}"
+        if code is not None and code < 0:
+            with contextlib.suppress(ValueError):
+                how = f"killed by {signal.Signals(-code).name}"
+        said = ""
+        with contextlib.suppress(ValueError, OSError):
+            self._stderr.seek(0)
+            said = self._stderr.read().decode(errors="replace")
+        parts = [f"the host process died {when} ({how})", said.strip(), self._console_tail()]
+        return HostDied("\n".join(part for part in parts if part))
+
+    def _console_tail(self) -> str:
+        text = self.console_bytes(0, 0)[1].decode(errors="replace")
+        lines = text.strip().splitlines()[-15:]
+        return "last lines of the kernel's log:\n" + "\n".join(lines) if lines else ""
+
+    def console_bytes(self, index: int, since: int) -> tuple[int, bytes]:
+        """(bytes written so far, those from `since` on as far as the ring holds them)."""
+        head = int(self.kernel_struct(index).console_head)
+        size = self.c.HK_CONSOLE_SIZE
+        start = max(since, head - size, 0)
+        base = self.c.HK_KERNELS_AT + index * self.c.HK_KERNEL_SIZE + self.c.HK_CONSOLE_AT
+        first, last = start % size, head % size
+        if start >= head:
+            return head, b""
+        if first < last:
+            return head, bytes(self.view[base + first : base + last])
+        return head, bytes(self.view[base + first : base + size]) + bytes(
+            self.view[base : base + last]
+        )
+
+    def close(self) -> None:
+        """Ends the process.  Twice does no harm."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.kill()
+        process.wait()
+        self._stderr.close()
+
+    def __enter__(self) -> Host:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        with contextlib.suppress(Exception):
+            self.close()
