@@ -13,7 +13,7 @@
 #define __SYSCALL(nr, name) \
 	extern long lib_call_##nr(unsigned long, unsigned long, unsigned long, \
 				  unsigned long, unsigned long, unsigned long) \
-		__asm__(#name) __weak;
+		__asm__(#name) __weak __attribute__((visibility("hidden")));
 #include <asm/lib_syscalls.h>
 #undef __SYSCALL
 

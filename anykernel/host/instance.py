@@ -1,0 +1,357 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Instance: one booted kernel, as commands to its host.  Results are raw (-errno)."""
+
+from __future__ import annotations
+
+import errno
+import os
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from anykernel.errors import Deadlock, KernelCrash, UsageError
+from anykernel.host.memory import UserMemory
+from anykernel.host.report import CrashReport
+
+if TYPE_CHECKING:
+    from anykernel.host.process import Host
+
+# liblinux.h
+LIB_SYS_SPAWN = 0x10000
+LIB_SYS_NETDEV_ADD = 0x10001
+LIB_SYS_NETDEV_DEL = 0x10002
+LIB_SYS_NETDEV_CARRIER = 0x10003
+LIB_SYS_SHOW_TASKS = 0x10004
+LIB_ABI_VERSION = 1
+LIB_TASK_USER = 1
+LIB_TASK_EXITED = 3
+MAX_NETDEVS = 256
+NETDEV_CONFIG = struct.Struct("<IIII16s6sBB")
+
+LONGEST_FRAME = 65_535
+U32 = struct.Struct("<I")
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A frame that passed a netdev; rx is towards the kernel."""
+
+    number: int
+    """Position in the kernel's whole stream: grows with time, not by one."""
+    time_ns: int
+    dev: int
+    direction: Literal["rx", "tx"]
+    data: bytes
+
+
+class Instance:
+    """Kernel `index` of a host."""
+
+    def __init__(self, host: Host, index: int) -> None:
+        self._host = host
+        self.index = index
+        c = host.c
+        self._c = c
+        self._struct = host.kernel_struct(index)
+        self._at = c.HK_KERNELS_AT + index * c.HK_KERNEL_SIZE
+        user = self._at + c.HK_USER_AT
+        self.user = UserMemory(host.view[user : user + c.HK_USER_SIZE], c.HK_BASE + user)
+        self._captured_until = 0
+        self._devs: set[int] = set()
+        self._levels: list[set[int]] = []
+        self._command = host.commands[0]
+        self._in_view = host.view[c.HK_IN_AT : c.HK_IN_AT + c.HK_IN_SIZE]
+        self._out_view = host.view[c.HK_OUT_AT : c.HK_OUT_AT + c.HK_OUT_SIZE]
+
+    # -- system calls ---------------------------------------------------------------------
+
+    def syscall(self, nr: int, *args: int, task: int = 0, timeout: float | None = None) -> int:
+        """The call's raw result.  Blocking lets virtual time run.
+
+        timeout: virtual seconds.  Raises TimeoutError (the call was cancelled), Deadlock,
+        KernelCrash, HostDied.
+        """
+        command = self._fill(self._c.HK_SYSCALL, task)
+        command.nr = nr
+        arguments = command.args
+        for position, value in enumerate(args):
+            arguments[position] = value & 0xFFFFFFFFFFFFFFFF
+        for position in range(len(args), 6):
+            arguments[position] = 0
+        command.timeout = _timeout_ns(timeout)
+        self._go(command, f"system call {nr}")
+        return int(command.ret)
+
+    def post(self, nr: int, *args: int, task: int) -> None:
+        """Starts a call of `task` and lets it run as far as it gets at the current time."""
+        command = self._fill(self._c.HK_POST, task)
+        command.nr = nr
+        for position in range(6):
+            value = args[position] if position < len(args) else 0
+            command.args[position] = value & 0xFFFFFFFFFFFFFFFF
+        self._go(command, f"system call {nr}")
+
+    def poll(self, task: int) -> int | None:
+        """The result of the call that was posted, or None while it blocks."""
+        command = self._fill(self._c.HK_POLL, task)
+        self._go(command, "poll")
+        return int(command.ret) if command.extra in (LIB_TASK_USER, LIB_TASK_EXITED) else None
+
+    def wait(self, task: int, timeout: float | None = None) -> int:
+        """Lets time run until the posted call of `task` ends.  Raises as syscall(), but the
+        call is left alone after TimeoutError or Deadlock."""
+        command = self._fill(self._c.HK_WAIT, task)
+        command.timeout = _timeout_ns(timeout)
+        self._go(command, f"the call of task {task}")
+        return int(command.ret)
+
+    def cancel(self, task: int) -> None:
+        """Makes a blocked call end with -EINTR."""
+        self._go(self._fill(self._c.HK_CANCEL, task), "cancel")
+
+    def spawn(self, flags: int) -> int:
+        """A new host-owned task, made by clone(flags | CLONE_VM).  Raises OSError."""
+        slot = self.syscall(LIB_SYS_SPAWN, flags)
+        if slot < 0:
+            raise OSError(-slot, os.strerror(-slot))
+        return slot
+
+    def show_tasks(self) -> str:
+        """The kernel's own list of tasks with their stacks."""
+        head = int(self._struct.console_head)
+        self.syscall(LIB_SYS_SHOW_TASKS)
+        return self.console(head)[1].decode(errors="replace")
+
+    # -- time -----------------------------------------------------------------------------
+
+    @property
+    def now(self) -> int:
+        """ns since boot."""
+        return int(self._struct.now)
+
+    def run(self, until: int | None = None) -> None:
+        """Until idle at the current time, or on to the moment `until` (ns since boot)."""
+        command = self._fill(self._c.HK_RUN, 0)
+        command.args[0] = until or 0
+        self._go(command, "run")
+
+    def settle(self, limit_ns: int) -> int:
+        """Runs timers until none is due within `limit_ns` of the last; returns now."""
+        command = self._fill(self._c.HK_SETTLE, 0)
+        command.args[0] = limit_ns
+        self._go(command, "settle")
+        return int(command.extra)
+
+    # -- netdevs --------------------------------------------------------------------------
+
+    def netdev_add(
+        self, name: str, mac: bytes, mtu: int, carrier: bool = True
+    ) -> tuple[int, int]:
+        """(our number, the kernel's ifindex).  Raises OSError, UsageError."""
+        dev = next((i for i in range(MAX_NETDEVS) if i not in self._devs), None)
+        if dev is None:
+            raise UsageError(f"a kernel has {MAX_NETDEVS} netdevs at most")
+        config = NETDEV_CONFIG.pack(
+            LIB_ABI_VERSION, NETDEV_CONFIG.size, dev, mtu, name.encode(), mac, carrier, 0
+        )
+        with self.user.write(config) as buffer:
+            ifindex = self.syscall(LIB_SYS_NETDEV_ADD, buffer.address)
+        if ifindex < 0:
+            raise OSError(-ifindex, f"netdev {name}: {os.strerror(-ifindex)}")
+        self._devs.add(dev)
+        return dev, ifindex
+
+    def netdev_del(self, dev: int) -> None:
+        self._checked(self.syscall(LIB_SYS_NETDEV_DEL, dev))
+        self._devs.discard(dev)
+
+    def netdev_carrier(self, dev: int, up: bool) -> None:
+        self._checked(self.syscall(LIB_SYS_NETDEV_CARRIER, dev, int(up)))
+
+    def inject(self, dev: int, frames: Sequence[bytes]) -> None:
+        """The frames arrive at once, in order; returns when the kernel is idle."""
+        for offset, count in self._batches(frames):
+            command = self._fill(self._c.HK_INJECT, dev)
+            command.args[0] = offset
+            command.args[1] = count
+            self._go(command, "inject")
+
+    def exchange(self, dev: int, frames: Sequence[bytes]) -> list[list[bytes]]:
+        """The frames arrive one by one; for each, what the kernel sent before it was idle."""
+        answers: list[list[bytes]] = []
+        for offset, count in self._batches(frames):
+            command = self._fill(self._c.HK_EXCHANGE, dev)
+            arguments = command.args
+            arguments[0] = offset
+            arguments[1] = count
+            arguments[2] = 0
+            self._go(command, "exchange")
+            self._answers(count, answers)
+        return answers
+
+    def _answers(self, count: int, answers: list[list[bytes]]) -> None:
+        out = self._out_view
+        unpack = U32.unpack_from
+        at = 0
+        for _ in range(count):
+            (n,) = unpack(out, at)
+            at += 4
+            sent = []
+            for _ in range(n):
+                (length,) = unpack(out, at)
+                at += 4
+                sent.append(bytes(out[at : at + length]))
+                at += length + 3 & ~3
+            answers.append(sent)
+
+    def _batches(self, frames: Sequence[bytes]) -> Any:
+        """Writes frames into the input area; yields (offset, count) of what fits at a time.
+        Half of it is left, so that the answers' area, of the same size, has room."""
+        area = self._in_view
+        room = len(area) // 4
+        at = count = 0
+        for frame in frames:
+            length = len(frame)
+            if not 0 < length <= LONGEST_FRAME:
+                raise UsageError(f"a frame of {length} bytes: from 1 to {LONGEST_FRAME} can be sent")
+            if at + length + 8 > room or count == 4096:
+                yield 0, count
+                at = count = 0
+            area[at : at + 4 + length] = U32.pack(length) + frame
+            at += 4 + (length + 3 & ~3)
+            count += 1
+        if count:
+            yield 0, count
+
+    def captured(self, dev: int | None = None, clear: bool = True) -> list[Frame]:
+        """The frames since the last call that cleared, as far as the ring holds them."""
+        c, view, base = self._c, self._host.view, self._at + self._c.HK_CAPTURE_AT
+        head, size = int(self._struct.capture_head), c.HK_CAPTURE_SIZE
+        at = self._captured_until
+        if head - at > size:
+            at = head - head % size  # what lies before has been overwritten in part
+        frames = []
+        while at < head:
+            offset = at % size
+            if size - offset < 16:
+                at += size - offset
+                continue
+            time_ns, length, number, sent = struct.unpack_from("<QIHH", view, base + offset)
+            if length == 0xFFFFFFFF:
+                at += size - offset
+                continue
+            data = bytes(view[base + offset + 16 : base + offset + 16 + length])
+            if dev is None or dev == number:
+                frames.append(Frame(at, time_ns, number, "tx" if sent else "rx", data))
+            at += 16 + (length + 7 & ~7)
+        if clear:
+            self._captured_until = head
+        return frames
+
+    # -- snapshots ------------------------------------------------------------------------
+
+    def snapshot(self) -> int:
+        """Takes a snapshot inside the present one; its number is its depth."""
+        command = self._fill(self._c.HK_SNAPSHOT, 0)
+        self._go(command, "snapshot")
+        depth = int(command.ret)
+        del self._levels[depth - 1 :]
+        self._levels.append(set(self._devs))
+        return depth
+
+    def restore(self, snapshot: int) -> None:
+        """Back to a snapshot, which stays; deeper ones are dropped.  A crashed kernel lives
+        again.  Raises UsageError."""
+        if not 1 <= snapshot <= len(self._levels):
+            raise UsageError(
+                f"there is no snapshot {snapshot}: this kernel has {len(self._levels)}"
+            )
+        command = self._fill(self._c.HK_RESTORE, 0)
+        command.args[0] = snapshot
+        self._go(command, "restore")
+        del self._levels[snapshot:]
+        self._devs = set(self._levels[-1])
+        self._captured_until = int(self._struct.capture_head)
+
+    def memory_hash(self) -> int:
+        """A hash of all that a snapshot covers."""
+        command = self._fill(self._c.HK_HASH, 0)
+        self._go(command, "hash")
+        return int(command.extra)
+
+    # -- what there is to see -------------------------------------------------------------
+
+    def console(self, since: int = 0) -> tuple[int, bytes]:
+        """(bytes written so far, those from `since` on)."""
+        return self._host.console_bytes(self.index, since)
+
+    @property
+    def warnings(self) -> int:
+        """Stack traces that the running kernel printed: WARN, lockdep, ..."""
+        return int(self._struct.warnings)
+
+    @property
+    def boot_ns(self) -> int:
+        """Wall time of loading and booting."""
+        return int(self._struct.boot_ns)
+
+    @property
+    def hot_pages(self) -> int:
+        """Pages that the last restore copied."""
+        return int(self._struct.hot_pages)
+
+    @property
+    def crash(self) -> CrashReport | None:
+        """How the kernel died, or None while it lives."""
+        if not self._struct.crash:
+            return None
+        return CrashReport.read(self._host, self.index)
+
+    # -- inside ---------------------------------------------------------------------------
+
+    def _fill(self, op: int, slot: int) -> Any:
+        command = self._command
+        command.op = op
+        command.kernel = self.index
+        command.slot = slot
+        command.timeout = 0
+        command.ret = 0
+        return command
+
+    def _go(self, command: Any, what: str) -> None:
+        self._host.call()
+        status = command.status
+        if status:
+            self._raise(status, int(command.ret), what)
+
+    def _raise(self, status: int, result: int, what: str) -> None:
+        c = self._c
+        if status == c.HK_TIMEOUT:
+            raise TimeoutError(errno.ETIMEDOUT, f"{what} timed out in virtual time")
+        if status == c.HK_DEADLOCK:
+            raise Deadlock(
+                f"{what} blocks, and nothing can wake it: no timer, no packet, no other task",
+                self.show_tasks(),
+            )
+        if status == c.HK_STUCK:
+            raise Deadlock(
+                f"{what} blocks uninterruptibly; restore a snapshot to go on", self.show_tasks()
+            )
+        if status in (c.HK_CRASHED, c.HK_DEAD):
+            report = self.crash
+            if report is not None:
+                raise KernelCrash(report)
+        if status == c.HK_BAD:
+            raise UsageError(f"{what}: {os.strerror(-result)}")
+        raise AssertionError(f"{what}: status {status}")
+
+    @staticmethod
+    def _checked(result: int) -> None:
+        if result < 0:
+            raise OSError(-result, os.strerror(-result))
+
+
+def _timeout_ns(seconds: float | None) -> int:
+    """0 is none; a timeout of 0 seconds is 1 ns."""
+    return 0 if seconds is None else max(1, round(seconds * 1e9))
