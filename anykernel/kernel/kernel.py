@@ -15,7 +15,7 @@ from anykernel.kernel.background import Workers
 from anykernel.kernel.clock import Clock
 from anykernel.kernel.log import Log
 from anykernel.kernel.process import Process, State
-from anykernel.kernel.rtnl import Rtnl
+from anykernel.kernel.rtnl import Rtnl, interface
 
 if TYPE_CHECKING:
     from anykernel.build.image import Image
@@ -142,6 +142,8 @@ class Kernel(Process):
         if not 68 <= mtu <= 65535:
             raise UsageError(f"the MTU must be 68 to 65535 bytes, not {mtu}")
         addresses = (addresses,) if isinstance(addresses, str) else tuple(addresses)
+        for address in addresses:
+            interface(address)  # a wrong one is found before the device is there
         if mac is None:
             self._macs += 1
             mac = b"\x02\0\0" + self._macs.to_bytes(3, "big")

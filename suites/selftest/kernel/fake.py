@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: GPL-2.0
+"""An instance without a kernel: every system call succeeds, frames echo, snapshots are counted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from anykernel.kernel import Kernel
+from anykernel.kernel.syscalls import NUMBERS
+from suites.selftest.kernel.machine import UserMemory
+
+ENOENT = 2
+
+
+class Frame(NamedTuple):
+    time_ns: int
+    dev: int
+    direction: str
+    data: bytes
+    number: int
+
+
+class Image(NamedTuple):
+    release: str = "6.1.0-fake"
+    config: Path = Path("/nonexistent")
+
+
+class FakeInstance:
+    """Remembers what was asked of it."""
+
+    def __init__(self) -> None:
+        self.user = UserMemory()
+        self.now = 0
+        self.warnings = 0
+        self.depth = 0
+        self.calls: list[int] = []
+        self.frames: list[Frame] = []
+        self.devices = 0
+        self.written = b""
+        self.next_fd = 3
+        self.results: dict[int, int] = {NUMBERS["newfstatat"]: -ENOENT}
+
+    def syscall(self, nr: int, *args: int, task: int = 0, timeout: float | None = None) -> int:
+        self.calls.append(nr)
+        if nr == NUMBERS["socket"]:
+            self.next_fd += 1
+            return self.next_fd
+        return self.results.get(nr, 0)
+
+    def netdev_add(self, name: str, mac: bytes, mtu: int, carrier: bool = True) -> tuple[int, int]:
+        self.devices += 1
+        return self.devices - 1, self.devices + 1
+
+    def netdev_del(self, dev: int) -> None:
+        pass
+
+    def _pass(self, dev: int, direction: str, data: bytes) -> None:
+        self.frames.append(Frame(self.now, dev, direction, data, len(self.frames)))
+
+    def inject(self, dev: int, frames: Sequence[bytes]) -> None:
+        for frame in frames:
+            self._pass(dev, "rx", frame)
+
+    def exchange(self, dev: int, frames: Sequence[bytes]) -> list[list[bytes]]:
+        """A frame of n bytes is answered n % 3 times."""
+        self.inject(dev, frames)
+        answers = [[frame] * (len(frame) % 3) for frame in frames]
+        for group in answers:
+            for answer in group:
+                self._pass(dev, "tx", answer)
+        return answers
+
+    def captured(self, dev: int | None = None, clear: bool = True) -> list[Frame]:
+        return [frame for frame in self.frames if dev is None or frame.dev == dev]
+
+    def run(self, until: int | None = None) -> None:
+        self.now = max(self.now, until or 0)
+
+    def settle(self, limit_ns: int) -> int:
+        self.now += limit_ns
+        return self.now
+
+    def console(self, since: int = 0) -> tuple[int, bytes]:
+        return len(self.written), self.written[since:]
+
+    def snapshot(self) -> int:
+        self.depth += 1
+        return self.depth
+
+    def restore(self, snapshot: int) -> None:
+        assert 0 < snapshot <= self.depth
+        self.depth = snapshot
+
+
+def kernel() -> tuple[Kernel, FakeInstance]:
+    """A Kernel over a fake instance, and that."""
+    instance: Any = FakeInstance()
+    image: Any = Image()
+    return Kernel(instance, image), instance
