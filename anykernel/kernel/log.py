@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple, overload
 
 if TYPE_CHECKING:
@@ -33,8 +33,9 @@ class LogRecord(NamedTuple):
         return self.text if self.time is None else f"[{self.time:12.6f}] {self.text}"
 
 
-class Log(Sequence[LogRecord]):
-    """What the kernel printed, from its boot to now; restoring a snapshot takes lines back."""
+class Log:
+    """What the kernel printed, from its boot to now: a sequence of records, in which text can be
+    looked for (``"link is up" in kernel.log``).  Restoring a snapshot takes lines back."""
 
     def __init__(self, instance: Instance) -> None:
         self._instance = instance

@@ -92,7 +92,13 @@ def test_requests_carry_the_sockets_address(system: Process) -> None:
     sock = made.asyncore.use_socket
     address = sock.getsockname()[0]
     send = sock.send
-    sock.send = lambda data, *rest: sent.append(bytes(data)) or send(data, *rest)
+
+    def spy(data: bytes, *rest: int) -> int:
+        sent.append(bytes(data))
+        count: int = send(data, *rest)
+        return count
+
+    sock.send = spy
     list(made.link("get", index=1))
     made.close()
     assert sent

@@ -130,7 +130,7 @@ def test_the_first_process_cannot_end(kernel: Kernel) -> None:
 
 def test_other_calls_tell_what_they_want(kernel: Kernel) -> None:
     with pytest.raises(UsageError, match="submit"):
-        kernel.submit(print, "x")  # type: ignore[arg-type]
+        kernel.submit(print, "x")
     with pytest.raises(UsageError, match="at most 6"):
         kernel.syscall("getpid", *range(7))
     with pytest.raises(UsageError, match="getpid"):
