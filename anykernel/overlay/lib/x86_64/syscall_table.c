@@ -8,12 +8,14 @@
 /*
  * Declared once more, without their true parameters: an assembler-level name
  * serves.  Weak: the tables of newer trees name calls that a configuration or
- * this architecture doesn't have.
+ * this architecture doesn't have.  Hidden, so that the linker makes them NULL and
+ * not imports; the compiler says so of no renamed symbol.
  */
 #define __SYSCALL(nr, name) \
 	extern long lib_call_##nr(unsigned long, unsigned long, unsigned long, \
 				  unsigned long, unsigned long, unsigned long) \
-		__asm__(#name) __weak __attribute__((visibility("hidden")));
+		__asm__(#name) __weak; \
+	__asm__(".hidden " #name);
 #include <asm/lib_syscalls.h>
 #undef __SYSCALL
 
