@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The errors that users see, named by who must act."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from anykernel.host import CrashReport
+
+
+class AnykernelError(Exception):
+    """Base of all our errors; its text says what happened and what to do."""
+
+
+class UsageError(AnykernelError):
+    """For the test's author or the user: a wrong argument, option or specification."""
+
+
+class SourceError(AnykernelError):
+    """A kernel source can't be had."""
+
+
+class ToolError(AnykernelError):
+    """A tool failed: argv, returncode, its last lines (tail), the whole log's path, a hint."""
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        argv: list[str] | None = None,
+        returncode: int | None = None,
+        tail: str = "",
+        log: Path | None = None,
+        hint: str = "",
+    ) -> None:
+        self.argv = argv or []
+        self.returncode = returncode
+        self.tail = tail
+        self.log = log
+        self.hint = hint
+        parts = [what, tail, f"log: {log}" if log else "", hint]
+        super().__init__("\n".join(part for part in parts if part))
+
+
+class BuildError(ToolError):
+    """A kernel doesn't build."""
+
+
+class KconfigError(UsageError):
+    """A configuration that the source tree can't have."""
+
+
+class KernelError(AnykernelError):
+    """Something happened to the kernel under test."""
+
+
+class KernelCrash(KernelError):
+    """The kernel died: .report.kind, .report.render()."""
+
+    def __init__(self, report: CrashReport) -> None:
+        self.report = report
+        super().__init__(report.render())
+
+
+class Deadlock(KernelError):
+    """A blocking call that nothing can end; .tasks lists who waits for what."""
+
+    def __init__(self, what: str, tasks: str = "") -> None:
+        self.tasks = tasks
+        super().__init__(f"{what}\n{tasks}" if tasks else what)
+
+
+class HostDied(KernelError):
+    """The process that the kernel ran in is gone."""
+
+
+class KernelWarning(KernelError):
+    """The kernel complained in its log."""
