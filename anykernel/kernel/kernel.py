@@ -33,7 +33,7 @@ class Saved(NamedTuple):
     state: State
     netdevs: dict[str, Netdev]
     workers: Any
-    log: tuple[int, int, int, int]
+    log: tuple[int, int, int]
     macs: int
 
 

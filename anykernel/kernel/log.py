@@ -91,13 +91,15 @@ class Log:
         """The records that say that something is wrong: warnings, oopses, lockdep, sanitizers."""
         return [record for record in self._all() if FAILURE.search(record.text)]
 
-    def save(self) -> tuple[int, int, int, int]:
+    def save(self) -> tuple[int, int, int]:
         """Where the log is, for load()."""
         self._all()
-        return len(self._text), self._offset, len(self._records), self._parsed
+        return len(self._text), len(self._records), self._parsed
 
-    def load(self, saved: tuple[int, int, int, int]) -> None:
-        """Goes back to save(); the host's console has gone back too."""
-        length, self._offset, records, self._parsed = saved
-        self._text = self._text[:length]
-        del self._records[records:]
+    def load(self, saved: tuple[int, int, int]) -> None:
+        """Goes back to save().  The host's console goes on: what it has now was another life."""
+        self._offset, _ = self._instance.console(1 << 62)
+        length, records, self._parsed = saved
+        if len(self._text) != length:
+            self._text = self._text[:length]
+            del self._records[records:]

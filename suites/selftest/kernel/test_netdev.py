@@ -1,135 +1,193 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Netdevs, seen from Python: what may be given, in which shape answers come, what is captured."""
+"""Network devices: frames in and out, captures, link state, the simulated neighbour."""
 
 from __future__ import annotations
 
-import contextlib
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from anykernel.errors import UsageError
 from anykernel.kernel import Kernel
+from anykernel.kernel.netdev import Netdev
 from anykernel.kernel.pcap import read_pcap
-from suites.selftest.kernel import fake
+from anykernel.kernel.peer import Peer
 
 
 @pytest.fixture
-def kernel() -> Kernel:
-    return fake.kernel()[0]
+def eth0(kernel: Kernel) -> Netdev:
+    return kernel.add_netdev("eth0", addresses=["10.0.0.1/24", "fd00::1/64"])
 
 
 @pytest.fixture
-def eth0(kernel: Kernel) -> Any:
-    return kernel.add_netdev("eth0", up=False)
+def peer(eth0: Netdev) -> Peer:
+    return eth0.add_peer("10.0.0.2", "fd00::2")
 
 
-@pytest.mark.parametrize("frame", [b"", bytes(65_536), bytes(1 << 20)])
-def test_a_frame_of_impossible_size(eth0: Any, frame: bytes) -> None:
-    for give in (eth0.inject, eth0.exchange, lambda it: eth0.exchange([b"x" * 60, it])):
-        with pytest.raises(UsageError, match=f"1 to 65535 bytes, not {len(frame)}"):
-            give(frame)
-    assert not eth0.recent(), "a batch with one of them isn't begun"
+def test_what_it_is(kernel: Kernel, eth0: Netdev) -> None:
+    assert kernel.netdevs == {"eth0": eth0}
+    assert eth0.mac == "02:00:00:00:00:01" and eth0.mtu == 1500 and eth0.ifindex > 1
+    assert kernel.read_text("/sys/class/net/eth0/address").strip() == eth0.mac
+    assert int(kernel.read_text("/sys/class/net/eth0/ifindex")) == eth0.ifindex
+    eth0.mtu = 1400
+    assert eth0.mtu == 1400
+    other = kernel.add_netdev(mac="02:00:00:00:00:99", up=False, mtu=9000)
+    assert other.name == "eth1" and other.mac.endswith("99") and other.mtu == 9000
 
 
-@pytest.mark.parametrize("frame", [b"x", bytes(65_535), bytearray(60), memoryview(bytes(60))])
-def test_a_frame_of_possible_size(eth0: Any, frame: Any) -> None:
-    eth0.inject(frame)
-    assert [bytes(found.data) for found in eth0.recent()] == [bytes(frame)]
+def test_ping(eth0: Netdev, peer: Peer) -> None:
+    assert peer.ping("10.0.0.1", b"hello") == b"hello"
+    assert peer.ping("fd00::1", b"x" * 1400) == b"x" * 1400
+    assert peer.ping("10.0.0.77") is None
 
 
-def test_the_shapes_of_answers(eth0: Any) -> None:
-    zero, one, two = bytes(60), bytes(61), bytes(62)
-    assert eth0.exchange(one) == [one]
-    assert eth0.exchange(zero) == []
-    assert eth0.exchange([zero, one, two]) == [[], [one], [two, two]]
-    assert eth0.exchange(frame for frame in (one, one)) == [[one], [one]]
+def test_exchange(eth0: Netdev, peer: Peer) -> None:
+    one = peer.echo_request("10.0.0.1", b"1")
+    (answer,) = eth0.exchange(one)
+    assert answer[:6] == peer.mac_bytes and answer.endswith(b"1")
+    many = eth0.exchange([one, b"nonsense" * 10, peer.echo_request("10.0.0.1", b"2")])
+    assert [len(group) for group in many] == [1, 0, 1]
+    assert many[2][0].endswith(b"2")
     assert eth0.exchange([]) == []
 
 
-def test_scapy_in_scapy_out(eth0: Any) -> None:
-    from scapy.layers.inet import IP, UDP
-    from scapy.layers.l2 import Ether
+def test_scapy(eth0: Netdev, peer: Peer) -> None:
+    from scapy.layers.inet import ICMP, IP
+    from scapy.layers.l2 import ARP, Ether
 
-    packet = Ether() / IP(dst="10.0.0.1", src="10.0.0.2") / UDP() / bytes(19)
-    assert len(packet) % 3 == 1
+    packet = Ether(src=peer.mac, dst=eth0.mac) / IP(src="10.0.0.2", dst="10.0.0.1") / ICMP() / b"sc"
     (answer,) = eth0.exchange(packet)
-    assert answer[UDP].dport == 53 and bytes(answer) == bytes(packet)
-    ((parsed,), (raw,)) = eth0.exchange([packet, bytes(packet)])
-    assert parsed[IP].dst == "10.0.0.1" and raw == bytes(packet)
+    assert answer[ICMP].type == 0 and answer[IP].src == "10.0.0.1" and answer.load == b"sc"
+    (group,) = eth0.exchange([packet])
+    assert group[0][ICMP].type == 0
+    with eth0.capture() as capture:
+        eth0.inject(packet, Ether(dst="ff:ff:ff:ff:ff:ff") / ARP(psrc="10.0.0.9", pdst="10.0.0.1"))
+    assert [ICMP in p or ARP in p for p in capture.packets()] == [True] * 4
 
 
-def test_captures_do_not_disturb_each_other(eth0: Any) -> None:
-    eth0.inject(b"before")
-    everything = eth0.capture()
-    eth0.inject(b"1")
-    with eth0.capture() as some:
-        eth0.exchange([b"four"])
-    eth0.inject(b"after")
-    assert some.received == [b"four"] and some.sent == [b"four"]
-    assert [frame.data for frame in everything] == [b"1", b"four", b"four", b"after"]
-    assert len(eth0.recent()) == 5, "and the report still has all of them"
+@pytest.mark.parametrize("frame", [b"", bytes(65536), bytes(100000)])
+def test_impossible_frames(eth0: Netdev, frame: bytes) -> None:
+    for use in (eth0.inject, eth0.exchange, lambda f: eth0.exchange([f])):
+        with pytest.raises(UsageError, match="1 to 65535 bytes"):
+            use(frame)
 
 
-def test_each_device_has_its_own(kernel: Kernel, eth0: Any) -> None:
-    eth1 = kernel.add_netdev("eth1", up=False)
-    first, second = eth0.capture(), eth1.capture()
-    eth1.inject(b"frame")
-    assert (len(first), len(second)) == (0, 1)
+@pytest.mark.parametrize("size", [1, 13, 14, 15, 1514, 1515, 9000, 65535])
+def test_odd_frames_are_survived(eth0: Netdev, peer: Peer, size: int) -> None:
+    eth0.inject(peer.echo_request("10.0.0.1").ljust(size, b"\0")[:size])
+    assert peer.ping("10.0.0.1") == b"anykernel"
 
 
-def test_a_pcap_also_of_what_fails(eth0: Any, tmp_path: Path) -> None:
-    file = tmp_path / "out.pcap"
-    with contextlib.suppress(ZeroDivisionError), eth0.pcap(file):
-        eth0.inject(b"one", b"two")
-        _ = 1 / 0
-    assert [packet.data for packet in read_pcap(file)] == [b"one", b"two"]
+def test_capture_and_pcap(kernel: Kernel, eth0: Netdev, peer: Peer, tmp_path: Path) -> None:
+    peer.ping("10.0.0.1")
+    with eth0.capture() as outer, eth0.capture() as inner:
+        assert len(outer) == 0
+        peer.ping("10.0.0.1", b"captured")
+        assert len(inner.sent) == len(inner.received) == 1
+    peer.ping("10.0.0.1")
+    assert [frame.direction for frame in outer] == ["rx", "tx"]
+    assert list(outer) == list(inner) and outer[0].time_ns <= kernel.clock.now
+    path = tmp_path / "packets.pcap"
+    with pytest.raises(ZeroDivisionError), eth0.pcap(path):
+        print(1 // len(peer.ping("10.0.0.1", b"in the file", sequence=2)[:0]))  # type: ignore[index]
+    packets = read_pcap(path)
+    assert len(packets) == 2 and all(p.data.endswith(b"in the file") for p in packets)
+    from scapy.utils import rdpcap
+
+    assert [bytes(p) for p in rdpcap(str(path))] == [p.data for p in packets]
 
 
-@pytest.mark.parametrize("name", ["", "x" * 16, "a b", "a/b", "a\0b", "a:b"])
-def test_impossible_names(kernel: Kernel, name: str) -> None:
-    with pytest.raises(UsageError, match="no name for a device"):
-        kernel.add_netdev(name)
+def test_link_state(kernel: Kernel, eth0: Netdev, peer: Peer) -> None:
+    assert eth0.carrier
+    eth0.carrier = False
+    assert not eth0.carrier
+    eth0.carrier = True
+    assert peer.ping("10.0.0.1") is not None
+    eth0.down()
+    assert peer.ping("10.0.0.1") is None
+    eth0.up()
+    with kernel.netdevs["eth0"].capture():
+        eth0.add_neighbour("10.0.0.2", peer.mac)
+    assert peer.ping("10.0.0.1") is not None
+
+
+def test_statistics(eth0: Netdev, peer: Peer) -> None:
+    before = eth0.statistics
+    frame = peer.echo_request("10.0.0.1")
+    eth0.inject(frame)
+    after = eth0.statistics
+    assert after["rx_packets"] == before["rx_packets"] + 1
+    assert after["tx_packets"] >= before["tx_packets"] + 1
+    assert after["rx_bytes"] > before["rx_bytes"]
+
+
+def test_remove(kernel: Kernel, eth0: Netdev) -> None:
+    eth0.remove()
+    assert "eth0" not in kernel.netdevs and not kernel.os.exists("/sys/class/net/eth0")
+    with pytest.raises(UsageError, match="removed"):
+        eth0.inject(b"x" * 60)
+    again = kernel.add_netdev("eth0", addresses="10.0.0.1/24")
+    assert again.add_peer("10.0.0.2").ping("10.0.0.1") is not None
 
 
 @pytest.mark.parametrize(
     "options",
     [
-        {"mtu": 67},
-        {"mtu": 65_536},
-        {"mac": "02:00:00:00:00"},
-        {"mac": "02:00:00:00:00:0g"},
-        {"mac": b"12345"},
-        {"addresses": ["10.0.0.1/33"]},
-        {"addresses": ["example.org/24"]},
+        {"name": ""},
+        {"name": "a b"},
+        {"name": "x" * 16},
+        {"mac": "02:00"},
+        {"mac": "zz:00:00:00:00:01"},
+        {"mtu": 0},
+        {"mtu": 1 << 20},
+        {"addresses": ["10.0.0.300/24"]},
+        {"addresses": ["nonsense"]},
     ],
 )
-def test_impossible_options_are_found_before_anything_is_made(
-    kernel: Kernel, options: dict[str, Any]
-) -> None:
+def test_wrong_options(kernel: Kernel, options: dict[str, object]) -> None:
     with pytest.raises(UsageError):
-        kernel.add_netdev("eth0", **options)
-    assert not kernel.netdevs
-    assert not fake_of(kernel).devices
+        kernel.add_netdev(**{"name": "eth9", **options})  # type: ignore[arg-type]
 
 
-def fake_of(kernel: Kernel) -> fake.FakeInstance:
-    found: Any = kernel.instance
-    assert isinstance(found, fake.FakeInstance)
-    return found
+def test_a_name_twice(kernel: Kernel, eth0: Netdev) -> None:
+    with pytest.raises(FileExistsError):
+        kernel.add_netdev("eth0")
 
 
-def test_macs_are_given_in_order(kernel: Kernel) -> None:
-    macs = [kernel.add_netdev(f"eth{n}", up=False).mac for n in range(3)]
-    assert macs == ["02:00:00:00:00:01", "02:00:00:00:00:02", "02:00:00:00:00:03"]
-    given = kernel.add_netdev("own", mac="02-aa-bb-cc-dd-ee".replace("-", ":"), up=False)
-    assert given.mac == "02:aa:bb:cc:dd:ee"
+def test_the_neighbour_answers(kernel: Kernel, eth0: Netdev) -> None:
+    import socket
+
+    peer = Peer(eth0, ["10.0.0.9", "fd00::9"], bytes.fromhex("02000000ff09"))
+    for family, host in [(socket.AF_INET, "10.0.0.9"), (socket.AF_INET6, "fd00::9")]:
+        sock = kernel.socket(family, socket.SOCK_DGRAM)
+        with eth0.capture() as capture:
+            sock.sendto(b"who are you", (host, 7))
+        sent = peer.serve(capture.sent)
+        assert any(frame.endswith(b"who are you") for frame in sent), host
 
 
-def test_a_removed_device_says_so(kernel: Kernel, eth0: Any) -> None:
-    eth0.remove()
-    assert not kernel.netdevs
-    for use in (lambda: eth0.inject(b"x"), eth0.recent, eth0.remove, eth0.up, lambda: eth0.mtu):
-        with pytest.raises(UsageError, match="eth0 was removed"):
-            use()
+def test_datagrams_from_the_neighbour(kernel: Kernel, eth0: Netdev, peer: Peer) -> None:
+    import socket
+
+    for family, own, host in [
+        (socket.AF_INET, "10.0.0.1", "10.0.0.2"),
+        (socket.AF_INET6, "fd00::1", "fd00::2"),
+    ]:
+        sock = kernel.socket(family, socket.SOCK_DGRAM)
+        sock.bind((own, 7))
+        eth0.inject(peer.datagram(own, 7, b"ping"))
+        data, address = sock.recvfrom(100)
+        assert data == b"ping" and address[:2] == (host, 40000)
+
+
+def test_routes(kernel: Kernel, eth0: Netdev, peer: Peer) -> None:
+    import socket
+
+    eth0.add_route("default", via="10.0.0.2")
+    eth0.add_route("192.168.7.0/24")
+    eth0.add_route("default", via="fd00::2")
+    for family, host in [(socket.AF_INET, "8.8.8.8"), (socket.AF_INET6, "2001:db8::8")]:
+        sock = kernel.socket(family, socket.SOCK_DGRAM)
+        with eth0.capture() as capture:
+            sock.sendto(b"out", (host, 53))
+        assert capture.sent[-1][:6] == peer.mac_bytes
