@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from anykernel.kernel.sysctl import Counters
 
 LOOPBACK = 1
+BOOTED_NS = 10**9
+"""When a kernel is ready: a second after its boot, on its own clock."""
 MOUNTS = (("/proc", "proc"), ("/sys", "sysfs"), ("/tmp", "tmpfs"))
 
 
@@ -67,6 +69,8 @@ class Kernel(Process):
         if self.os.exists("/proc/net/dev"):
             with Rtnl(self) as rtnl:
                 rtnl.up(LOOPBACK)
+        # No machine does anything at time 0, which TCP takes for "no time".
+        self.instance.run(max(self.instance.now, BOOTED_NS))
 
     @property
     def release(self) -> str:
