@@ -49,7 +49,7 @@ def test_restore_takes_everything_back(kernel: Kernel) -> None:
         kernel.clock.advance(100)
         kernel.restore(point)
         assert kernel.clock.now == now
-        assert kernel.sysctl["net.ipv4.ip_forward"] == 0
+        assert kernel.sysctl["net.ipv4.ip_forward"] == "0"
         assert kernel.netdevs == {}
         assert kernel.os.fstat(old.fileno()).st_size == 2
 
@@ -216,9 +216,9 @@ def test_another_user(kernel: Kernel) -> None:
 
 
 def test_sysctl(kernel: Kernel) -> None:
-    assert kernel.sysctl["net.ipv4.ip_forward"] == 0
+    assert kernel.sysctl["net.ipv4.ip_forward"] == "0"
     kernel.sysctl["net/ipv4/ip_forward"] = True
-    assert kernel.sysctl["net.ipv4.ip_forward"] == 1
+    assert kernel.sysctl["net.ipv4.ip_forward"] == "1"
     kernel.sysctl["net.ipv4.tcp_rmem"] = (4096, 8192, 16384)
     assert kernel.sysctl["net.ipv4.tcp_rmem"] == "4096\t8192\t16384"
     assert "net.ipv4.nonsense" not in kernel.sysctl and "net.ipv4.ip_forward" in kernel.sysctl
