@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from anykernel.kernel.sysctl import Counters
 
 LOOPBACK = 1
+BOOT_TIME = 10_000_000
+"""Nanoseconds that booting takes at least: the kernel takes some times of 0 for "not yet"."""
 BOOTED_NS = 10**9
 """When a kernel is ready: a second after its boot, on its own clock."""
 MOUNTS = (("/proc", "proc"), ("/sys", "sysfs"), ("/tmp", "tmpfs"))
@@ -62,6 +64,8 @@ class Kernel(Process):
         return f"<Kernel {self.image.release} at {self.clock.seconds:.6f} s>"
 
     def _prepare(self) -> None:
+        if self.instance.now < BOOT_TIME:
+            self.instance.run(BOOT_TIME)
         if not self.os.exists("/proc/self"):
             for folder, kind in MOUNTS:
                 self.os.makedirs(folder, exist_ok=True)
