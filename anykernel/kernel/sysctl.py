@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 ROOT = "/proc/sys"
 
 
-class Sysctl(MutableMapping[str, Any]):
+class Sysctl(MutableMapping[str, str]):
     """``kernel.sysctl["net.ipv4.ip_forward"] = 1``.
 
     Names are those of sysctl(8): dots or slashes; a dot inside an interface's name is written as
-    the other one.  A value is an int when it looks like one, else the text (several values have
-    tabs between them); ints, bools and sequences may be written.  Raises KeyError for a name that
-    isn't there, OSError for a value that the kernel refuses.
+    the other one.  A value is read as text (several values have tabs between them); ints, bools and
+    sequences may be written.  Raises KeyError for a name that isn't there, OSError for a value that
+    the kernel refuses.
     """
 
     def __init__(self, process: Process) -> None:
@@ -32,12 +32,11 @@ class Sysctl(MutableMapping[str, Any]):
             name = name.translate(str.maketrans("./", "/."))
         return f"{ROOT}/{name}"
 
-    def __getitem__(self, name: str) -> Any:
+    def __getitem__(self, name: str) -> str:
         try:
-            text = self._process.read_text(self._path(name)).strip()
+            return self._process.read_text(self._path(name)).strip()
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             raise KeyError(name) from None
-        return int(text) if re.fullmatch(r"-?[0-9]+", text) else text
 
     def __setitem__(self, name: str, value: Any) -> None:
         if isinstance(value, bool):
