@@ -88,9 +88,7 @@ def client() -> tuple[Any, Any, Any]:
         "int hk_wait(struct hk_header *h, uint64_t slice_ns);"
         "int hk_call(struct hk_header *h, uint32_t count, uint64_t slice_ns);"
     )
-    library = ffi.dlopen(
-        str(_compile("libanykernel-client.so", "client", ["-shared", "-fPIC"]))
-    )
+    library = ffi.dlopen(str(_compile("libanykernel-client.so", "client", ["-shared", "-fPIC"])))
     names = dict(numbers)
     for enum in ("hk_op", "hk_status", "hk_crash"):
         names.update(ffi.typeof(f"enum {enum}").relements)

@@ -145,9 +145,7 @@ class Instance:
 
     # -- netdevs --------------------------------------------------------------------------
 
-    def netdev_add(
-        self, name: str, mac: bytes, mtu: int, carrier: bool = True
-    ) -> tuple[int, int]:
+    def netdev_add(self, name: str, mac: bytes, mtu: int, carrier: bool = True) -> tuple[int, int]:
         """(our number, the kernel's ifindex).  Raises OSError, UsageError."""
         dev = next((i for i in range(MAX_NETDEVS) if i not in self._devs), None)
         if dev is None:
@@ -214,7 +212,9 @@ class Instance:
         for frame in frames:
             length = len(frame)
             if not 0 < length <= LONGEST_FRAME:
-                raise UsageError(f"a frame of {length} bytes: from 1 to {LONGEST_FRAME} can be sent")
+                raise UsageError(
+                    f"a frame of {length} bytes: from 1 to {LONGEST_FRAME} can be sent"
+                )
             if at + length + 8 > room or count == 4096:
                 yield 0, count
                 at = count = 0

@@ -18,9 +18,24 @@ KINDS = {
     6: "sandbox",
     7: "halt",
 }
-REGISTERS = (
-    "rax rbx rcx rdx rsi rdi r8 r9 r10 r11 r12 r13 r14 r15 flags error".split()
-)
+REGISTERS = [
+    "rax",
+    "rbx",
+    "rcx",
+    "rdx",
+    "rsi",
+    "rdi",
+    "r8",
+    "r9",
+    "r10",
+    "r11",
+    "r12",
+    "r13",
+    "r14",
+    "r15",
+    "flags",
+    "error",
+]
 WRITE = 2  # in a page fault's error code
 SHOWN_FRAMES = 24
 SHOWN_LOG = 25
@@ -84,7 +99,9 @@ class CrashReport:
         lines = [f"the kernel crashed: {self.kind}: {self.what}"]
         if self.kind in ("oops", "wild write", "stack overflow"):
             lines.append(f"  at address {self.address:#x}, ip {self.ip:#x}")
-        lines.append(f"  task {self.comm!r} (pid {self.pid}), {self.time_ns / 1e9:.9f} s after boot")
+        lines.append(
+            f"  task {self.comm!r} (pid {self.pid}), {self.time_ns / 1e9:.9f} s after boot"
+        )
         if self.frames:
             lines.append("stack (innermost first):")
             lines += [f"  {frame}" for frame in self.frames[:SHOWN_FRAMES]]

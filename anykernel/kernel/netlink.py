@@ -169,28 +169,59 @@ class KernelLoop(asyncio.AbstractEventLoop):
         self._transports.clear()
 
 
+class _OurTransport:
+    """While a class of pyroute2 makes its object: gives it a socket and an event loop of ours.
+
+    Not all of its classes take them as arguments, so they are put in where all of them end up.
+    """
+
+    def __init__(self, core: Any, sock: Socket) -> None:
+        self._core, self._sock = core, sock
+        self._init: Any = None
+
+    def __enter__(self) -> None:
+        sock, init = self._sock, self._core.__init__
+        address = sock.getsockname()[0]
+        self._init = init
+
+        def bind(groups: int = 0, pid: int | None = None, **options: Any) -> None:
+            """The socket has its address already; only groups are new."""
+            sock.bind((address, groups))
+
+        def begin(core: Any, *args: Any, **options: Any) -> None:
+            loop = KernelLoop()  # type: ignore[abstract]  # the rest is NotImplementedError
+            init(core, *args, **{**options, "use_socket": sock, "use_event_loop": loop})
+            core._sync_bind = bind
+            # Requests carry the socket's own address, not the process id of this test run.
+            core.status["epid"] = address
+
+        self._core.__init__ = begin
+
+    def __exit__(self, *exc: object) -> None:
+        self._core.__init__ = self._init
+
+
 def open_netlink(process: Process, cls: Any = None, **options: Any) -> Any:
     """An object of a class of pyroute2 (default: IPRoute) that talks to the kernel under test.
 
-    `options` are the class's own, as far as they are not about its transport.  Raises UsageError
-    when pyroute2 is too old for an event loop of ours.
+    `options` are the class's own; `protocol` is the netlink protocol of its socket, needed for
+    classes that aren't for NETLINK_ROUTE: ``kernel.netlink(NFTSocket, protocol=12)``.  Raises
+    UsageError when pyroute2 is too old for an event loop of ours.
     """
     import pyroute2
+    from pyroute2.netlink import core
 
-    cls = pyroute2.IPRoute if cls is None else cls
+    base = getattr(core, "AsyncCoreSocket", None)
+    if base is None:
+        raise UsageError(
+            f"pyroute2 {pyroute2.__version__} can't use the kernel's sockets: "
+            "install pyroute2 0.9.1 or newer"
+        )
     protocol = options.pop("protocol", socket.NETLINK_ROUTE)
     sock = process.socket(socket.AF_NETLINK, socket.SOCK_RAW, protocol)
     sock.bind((0, 0))
-    loop = KernelLoop()  # type: ignore[abstract]  # what it lacks raises NotImplementedError
-    try:
-        made = cls(use_socket=sock, use_event_loop=loop, pid=1, **options)
-    except TypeError as error:
-        raise UsageError(
-            f"pyroute2 {pyroute2.__version__} can't use the kernel's sockets ({error}): "
-            "install pyroute2 0.9.1 or newer"
-        ) from error
-    # Requests carry the socket's own address, not the process id of this test run.
-    made.asyncore.status["epid"] = sock.getsockname()[0]
-    # These requests pyroute2 would answer itself, with the machine's own kernel.
+    with _OurTransport(base, sock):
+        made = (pyroute2.IPRoute if cls is None else cls)(**options)
+    # Some requests pyroute2 would answer itself, with the machine's own kernel.
     made.asyncore.request_proxy = None
     return made

@@ -130,10 +130,26 @@ def _file_name(program: Any, number: int) -> str:
     for position, part in enumerate(parts):
         if part in TOP_FOLDERS and position < len(parts) - 1:
             return "/".join(parts[position:])
-    return name
+    return str(name)
 
 
 TOP_FOLDERS = frozenset(
-    "arch block crypto drivers fs include init io_uring ipc kernel lib mm net security sound virt"
-    .split()
+    [
+        "arch",
+        "block",
+        "crypto",
+        "drivers",
+        "fs",
+        "include",
+        "init",
+        "io_uring",
+        "ipc",
+        "kernel",
+        "lib",
+        "mm",
+        "net",
+        "security",
+        "sound",
+        "virt",
+    ]
 )

@@ -56,10 +56,13 @@ def _sections(item: pytest.Item, lease: Lease, position: int) -> list[tuple[str,
 
 
 def _log(lease: Lease) -> str:
-    lines = lease.kernel.log.text().splitlines()
+    text = lease.kernel.log.text()
+    booting = text[: lease.printed].count("\n")
+    lines = text[lease.printed :].splitlines()
+    before = [f"... {booting} lines of its boot"] if booting else []
     if len(lines) > LOG_LINES:
-        lines = [f"... {len(lines) - LOG_LINES} lines before", *lines[-LOG_LINES:]]
-    return "\n".join(lines)
+        before.append(f"... {len(lines) - LOG_LINES} lines")
+    return "\n".join([*before, *lines[-LOG_LINES:]])
 
 
 def _crash(lease: Lease) -> str:

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The composed tree: the pristine source as symbolic links, plus our arch/lib.
+
+Folders are real and files are links, so `make` may write where it likes (with O= or without)
+and a pristine file is never changed; an edit of a user's file is seen at once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from pathlib import Path
+
+from anykernel import cache
+from anykernel.source import Tree
+
+OVERLAY = Path(__file__).resolve().parent.parent / "overlay"
+BUILT_IN_PLACE = (".config", ".config.old", "include/config", "include/generated", "vmlinux")
+"""What an in-tree build leaves at the top: Kbuild refuses O= where it sees them."""
+
+
+def overlay_files() -> list[tuple[Path, str]]:
+    """(our file, its place in arch/lib)."""
+    lib = OVERLAY / "lib"
+    files = [(p, str(p.relative_to(lib))) for p in sorted(lib.rglob("*")) if p.is_file()]
+    return [*files, (OVERLAY / "include" / "liblinux.h", "include/liblinux.h")]
+
+
+def overlay_id() -> str:
+    """A hash of all overlay files."""
+    sha = hashlib.sha256()
+    for path, place in overlay_files():
+        sha.update(place.encode() + b"\0" + path.read_bytes() + b"\0")
+    return sha.hexdigest()[:12]
+
+
+def compose(tree: Tree) -> Path:
+    """The composed tree, made or brought up to date."""
+    # A user's folder keeps its composed tree when it is edited, so that make builds what changed.
+    name = hashlib.sha256(str(tree.path).encode()).hexdigest()[:12] if tree.live else tree.id
+    composed = cache.directory("trees") / name
+    with cache.locked(f"tree-{name}"), cache.explained(composed):
+        stamp = composed / ".anykernel"
+        wanted = f"{tree.path} {tree.id}"
+        if not stamp.exists() or stamp.read_text() != wanted:
+            stamp.unlink(missing_ok=True)
+            _link(tree.path, composed)
+            for name in BUILT_IN_PLACE:
+                cache.remove(composed / name)
+        _overlay(composed / "arch" / "lib")
+        stamp.write_text(wanted)
+    return composed
+
+
+def _link(source: Path, composed: Path) -> None:
+    """Links that are missing are made, links to what is gone are removed."""
+    base = str(source)
+    for folder, folders, files in os.walk(base):
+        relative = os.path.relpath(folder, base)
+        folders[:] = [f for f in folders if f != ".git"]
+        to = composed / relative
+        to.mkdir(parents=True, exist_ok=True)
+        present = {entry.name: entry for entry in os.scandir(to)}
+        links = files + [f for f in folders if os.path.islink(os.path.join(folder, f))]
+        for name in links:
+            entry = present.pop(name, None)
+            if entry is None:
+                os.symlink(os.path.join(folder, name), to / name)
+        for name, entry in present.items():
+            if entry.is_symlink() and not os.path.lexists(os.path.join(folder, name)):
+                os.unlink(to / name)
+
+
+def _overlay(to: Path) -> None:
+    """Writes our files as arch/lib; unchanged ones keep their times, so make does nothing."""
+    wanted = {place for _, place in overlay_files()}
+    for path, place in overlay_files():
+        target = to / place
+        if target.exists() and target.read_bytes() == path.read_bytes():
+            continue
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, target)
+    # Files of an older overlay; what an in-tree build generated stays.
+    record = to / ".overlay"
+    old = record.read_text().split("\n") if record.exists() else []
+    for place in old:
+        if place and place not in wanted:
+            cache.remove(to / place)
+    record.write_text("\n".join(sorted(wanted)))

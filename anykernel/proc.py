@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Running tools: with a log, a line callback, and errors that say what to install."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from anykernel.errors import ToolError
+
+PACKAGES = {
+    "apt-cache": "apt",
+    "apt-get": "apt",
+    "bc": "bc",
+    "bison": "bison",
+    "cc": "gcc",
+    "ccache": "ccache",
+    "dpkg": "dpkg",
+    "dpkg-source": "dpkg-dev",
+    "flex": "flex",
+    "gcc": "gcc",
+    "git": "git",
+    "ld": "binutils",
+    "make": "make",
+    "tar": "tar",
+    "xz": "xz-utils",
+}
+"""The Debian package of each tool that we call."""
+
+TAIL_LINES = 30
+
+
+def run(
+    argv: Sequence[str],
+    *,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    log: Path | None = None,
+    on_line: Callable[[str], None] | None = None,
+    check: bool = True,
+    hint: str = "",
+    stdin: str | None = None,
+) -> str:
+    """Runs a tool and returns its output (stderr included).
+
+    log: appended to.  on_line: called with each line as it comes.  Raises ToolError when the
+    tool is missing or, with check, when it fails.
+    """
+    full_env = {**os.environ, "LC_ALL": "C", **(env or {})}
+    lines: list[str] = []
+    tail: deque[str] = deque(maxlen=TAIL_LINES)
+    try:
+        process = subprocess.Popen(
+            list(argv),
+            cwd=cwd,
+            env=full_env,
+            stdin=subprocess.PIPE if stdin is not None else subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+        )
+    except FileNotFoundError:
+        raise missing(argv[0]) from None
+    handle = log.open("a") if log else None
+    try:
+        assert process.stdout is not None
+        if stdin is not None:
+            assert process.stdin is not None
+            process.stdin.write(stdin)
+            process.stdin.close()
+        for line in process.stdout:
+            lines.append(line)
+            tail.append(line)
+            if handle:
+                handle.write(line)
+            if on_line:
+                on_line(line.rstrip("\n"))
+        process.wait()
+    except BaseException:
+        process.kill()
+        process.wait()
+        raise
+    finally:
+        if handle:
+            handle.close()
+    if check and process.returncode:
+        raise ToolError(
+            f"{' '.join(argv[:6])}{' ...' if len(argv) > 6 else ''} failed "
+            f"(exit code {process.returncode})",
+            argv=list(argv),
+            returncode=process.returncode,
+            tail="".join(tail).strip(),
+            log=log,
+            hint=hint,
+        )
+    return "".join(lines)
+
+
+def missing(tool: str) -> ToolError:
+    """The error for a tool that isn't installed."""
+    package = PACKAGES.get(tool, tool)
+    return ToolError(
+        f"{tool} is not installed", argv=[tool], hint=f"On Debian: apt-get install {package}"
+    )
