@@ -116,7 +116,7 @@ static int64_t print(uint64_t n)
 	return n;
 }
 
-static int64_t execute(uint64_t nr, const uint64_t *a)
+static __attribute__((noipa)) int64_t execute(uint64_t nr, const uint64_t *a)
 {
 	uint64_t now = ops.clock_read(ops.host), value;
 
@@ -134,7 +134,7 @@ static int64_t execute(uint64_t nr, const uint64_t *a)
 	case FAKE_PANIC: ops.crash(ops.host, LIB_CRASH_PANIC, "fake panic"); return 0;
 	case FAKE_HALT: ops.crash(ops.host, LIB_CRASH_HALT, "power off"); return 0;
 	case FAKE_ILLEGAL: __builtin_trap();
-	case FAKE_DIVIDE: return (int64_t)1 / *(volatile int64_t *)&a[5];
+	case FAKE_DIVIDE: return (int64_t)now / *(volatile int64_t *)&a[5];
 	case FAKE_JUMP: ((void (*)(void))a[0])(); return 0;
 	case FAKE_RANDOM: ops.entropy(ops.host, &value, sizeof(value)); return value >> 1;
 	case FAKE_PRINT: return print(a[0]);
