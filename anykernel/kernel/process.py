@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import socket as pysocket
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -98,6 +99,10 @@ class Process:
         except StopIteration as stop:
             value: R = stop.value
             return value
+        except UsageError as error:
+            if self._parent is not None and "No such process" in str(error):
+                raise UsageError("this process has ended: it was killed or it exited") from None
+            raise
         finally:
             plan.close()
 
@@ -194,8 +199,9 @@ class Process:
             raise UsageError("the first process can't end: the kernel would panic")
         self.check()
         self._ended = True
-        self.instance.post(abi.number("exit_group"), status, task=self.task)
-        self.instance.run()
+        with suppress(UsageError):  # it may have been killed
+            self.instance.post(abi.number("exit_group"), status, task=self.task)
+            self.instance.run()
 
     def __enter__(self) -> Process:
         return self

@@ -65,7 +65,7 @@ class Log:
         self.lines = ["Linux version 6.1.0-fake"]
 
     def text(self) -> str:
-        return "\n".join(self.lines)
+        return "".join(f"{line}\n" for line in self.lines)
 
     def failures(self) -> list[str]:
         return [line for line in self.lines if line.startswith("WARNING")]

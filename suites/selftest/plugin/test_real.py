@@ -64,7 +64,7 @@ def test_a_failing_test_shows_its_kernel(inner: pytest.Pytester) -> None:
         [
             "*AssertionError: on purpose",
             "*- Kernel log -*",
-            "*Linux version *",
+            "... * lines of its boot",
             "*- Last packets -*",
             "*ARP who has 192.0.2.9*",
             "all of them: *.pcap",
@@ -116,11 +116,14 @@ def test_a_lockup_ends(inner: pytest.Pytester) -> None:
     result = run(
         inner,
         """
-        @pytest.mark.kernel(budget=0.05)
+        @pytest.mark.kernel(budget=0.1)
         def test_long(kernel):
-            with kernel.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-                for _ in range(1000):
-                    kernel.syscall("getrandom", bytearray(8 << 20), 8 << 20, 0)
+            kernel.syscall("mknod", b"/urandom\\0", 0o20600, os.makedev(1, 9))
+            with kernel.open("/urandom", "rb", buffering=0) as file, kernel.memory() as memory:
+                room = memory.new(8 << 20)
+                # Two gigabytes, in one system call: seconds of work for a kernel.
+                vector = struct.pack("=QQ", room.address, 8 << 20) * 250
+                kernel.syscall("readv", file.fileno(), memory.put(vector), 250)
         """,
     )
     result.assert_outcomes(failed=1, passed=1)
