@@ -214,3 +214,9 @@ class Workers:
             if call is not None and id(call) not in kept:
                 call.drop()
         self._all = list(saved)
+        for position, (process, task, call) in enumerate(saved):
+            if call is not None and call.over:
+                # It had ended, and its memory is free; in the kernel it runs again.
+                process.instance.cancel(task)
+                process.instance.run()
+                self._all[position] = (process, task, None)
