@@ -205,7 +205,7 @@ def open_netlink(process: Process, cls: Any = None, **options: Any) -> Any:
     """An object of a class of pyroute2 (default: IPRoute) that talks to the kernel under test.
 
     `options` are the class's own; `protocol` is the netlink protocol of its socket, needed for
-    classes that aren't for NETLINK_ROUTE: ``kernel.netlink(NFTSocket, protocol=12)``.  Raises
+    classes that aren't for NETLINK_ROUTE: ``kernel.netlink(NFTables, protocol=12)``.  Raises
     UsageError when pyroute2 is too old for an event loop of ours.
     """
     import pyroute2

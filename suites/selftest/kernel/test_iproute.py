@@ -11,6 +11,8 @@ import pytest
 from anykernel.errors import Deadlock, UsageError
 from anykernel.kernel import Kernel
 
+NETLINK_NETFILTER = 12
+
 
 def names(route: Any) -> set[str]:
     return {link.get_attr("IFLA_IFNAME") for link in route.get_links()}
@@ -124,10 +126,10 @@ def test_a_tun_device_is_not_made_on_the_machine(kernel: Kernel) -> None:
 def test_nftables(kernel: Kernel) -> None:
     if kernel.config.get("CONFIG_NF_TABLES") not in ("y", "m"):
         pytest.skip("this kernel has no nftables")
-    from pyroute2 import NFTSocket
+    from pyroute2.nftables.main import NFTables
 
-    with kernel.netlink(NFTSocket, protocol=socket.NETLINK_NETFILTER) as nft:
+    with kernel.netlink(NFTables, protocol=NETLINK_NETFILTER) as nft:
         nft.begin()
         nft.table("add", name="filter")
         nft.commit()
-        assert [table.get_attr("NFTA_TABLE_NAME") for table in nft.table("dump")] == ["filter"]
+        assert [table.get_attr("NFTA_TABLE_NAME") for table in nft.get_tables()] == ["filter"]
