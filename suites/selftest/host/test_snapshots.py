@@ -173,8 +173,7 @@ def test_kernels_have_their_own(start: HostFactory) -> None:
 
 def test_too_deep_is_refused(host: Host, instance: Instance) -> None:
     with pytest.raises(UsageError):
-        for _ in range(1000):
-            instance.snapshot()
+        list(iter(instance.snapshot, 1000))
     assert host.alive
     instance.restore(1)
     assert instance.syscall(Fake.GLOBAL, 1) == 2
