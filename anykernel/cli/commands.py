@@ -89,8 +89,9 @@ def shell(source: str, flavour: str, seed: int) -> None:
     with _host(image, seed) as host:
         kernel = Kernel(host.instances[0], image)
         banner = (
-            f"Linux {image.release} in process {host.pid}. Try: kernel.log, kernel.os.listdir('/'), "
-            "kernel.sysctl['net.ipv4.ip_forward'], kernel.add_netdev('eth0')"
+            f"Linux {image.release} in process {host.pid}. Try: kernel.log, "
+            "kernel.os.listdir('/'), kernel.sysctl['net.ipv4.ip_forward'], "
+            "kernel.add_netdev('eth0')"
         )
         code.interact(banner=banner, local={"kernel": kernel}, exitmsg="")
 
