@@ -153,6 +153,7 @@ class Workers:
 
     def __init__(self) -> None:
         self._all: list[tuple[Process, int, Call[Any] | None]] = []
+        self.orphans: list[Any] = []
 
     def start(self, process: Process, plan: Plan[R]) -> Call[R]:
         """Runs `plan` in a free thread of `process`, or in a new one."""

@@ -8,6 +8,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from anykernel.errors import KernelError, UsageError
+from anykernel.kernel import layers
 
 if TYPE_CHECKING:
     from anykernel.kernel.process import Process
@@ -130,16 +131,8 @@ def open_file(
         raw.seek(0, 2)
     if buffering == 0:
         return raw
-    size = buffering if buffering > 1 else io.DEFAULT_BUFFER_SIZE
-    buffer: Any
-    if "+" in mode:
-        buffer = io.BufferedRandom(raw, size)
-    elif kinds[0] == "r":
-        buffer = io.BufferedReader(raw, size)
-    else:
-        buffer = io.BufferedWriter(raw, size)
+    kind = layers.Random if "+" in mode else layers.Reader if kinds[0] == "r" else layers.Writer
+    buffer = layers.buffered(process, raw, kind, buffering)
     if binary:
         return buffer
-    text = io.TextIOWrapper(buffer, encoding or "utf-8", errors, newline, buffering == 1)
-    text.mode = mode  # type: ignore[misc]
-    return text
+    return layers.text(process, buffer, mode, encoding, errors, newline, buffering == 1)

@@ -84,6 +84,8 @@ class Process:
     def run(self, plan: Plan[R]) -> R:
         """Executes an operation's plan; blocking calls let virtual time run."""
         self.check()
+        if self.orphans:
+            self._close_orphans()
         syscall, busy = self.instance.syscall, self._workers.busy
         try:
             nr, args, timeout = next(plan)
@@ -105,6 +107,16 @@ class Process:
             raise
         finally:
             plan.close()
+
+    @property
+    def orphans(self) -> list[Any]:
+        """Files that Python has collected and that are still to be closed."""
+        return self._workers.orphans
+
+    def _close_orphans(self) -> None:
+        while self.orphans:
+            with suppress(Exception):  # as Python does for a collected file
+                self.orphans.pop(0).close()
 
     def _beside(self, nr: int, args: tuple[int, ...], timeout: float | None) -> int:
         """A system call while background calls go on, which may have more than one of them."""

@@ -6,6 +6,8 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING, Any
 
+from anykernel.kernel import layers
+
 if TYPE_CHECKING:
     from anykernel.kernel.sockets import Socket
 
@@ -69,16 +71,8 @@ def makefile(
         if not binary:
             raise ValueError("unbuffered streams must be binary")
         return raw
-    size = buffering if buffering is not None and buffering > 0 else io.DEFAULT_BUFFER_SIZE
-    buffer: Any
-    if reading and writing:
-        buffer = io.BufferedRWPair(raw, raw, size)
-    elif reading:
-        buffer = io.BufferedReader(raw, size)
-    else:
-        buffer = io.BufferedWriter(raw, size)
+    kind = layers.Reader if not writing else layers.Pair if reading else layers.Writer
+    buffer = layers.buffered(sock.process, raw, kind, buffering or -1)
     if binary:
         return buffer
-    text = io.TextIOWrapper(buffer, encoding or "utf-8", errors, newline)
-    text.mode = mode  # type: ignore[misc]
-    return text
+    return layers.text(sock.process, buffer, mode, encoding, errors, newline)

@@ -114,6 +114,18 @@ def test_modes_sizes_times(system: Process, folder: PurePosixPath) -> None:
     assert stat.S_ISFIFO(k.stat(folder / "fifo").st_mode)
 
 
+def test_a_file_that_is_not_closed_is_closed_later(system: Process, folder: PurePosixPath) -> None:
+    system.open(folder / "file", "w").write("flushed")
+    assert len(system.orphans) == 1
+    assert system.read_text(folder / "file") == "flushed"
+    assert not system.orphans
+    before = len(system.os.listdir("/proc/self/fd"))
+    for mode in ("rb", "r+b", "r", "ab"):
+        system.open(folder / "file", mode)
+    system.os.getpid()
+    assert len(system.os.listdir("/proc/self/fd")) == before
+
+
 def test_descriptors(system: Process, folder: PurePosixPath) -> None:
     k = system.os
     fd = k.open(folder / "file", os.O_RDWR | os.O_CREAT, 0o600)
