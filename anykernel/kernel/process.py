@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import socket as pysocket
 from collections.abc import Callable
 from contextlib import suppress
@@ -27,6 +28,7 @@ SPAWN = 0x10000
 CLONE_THREAD_FLAGS = 0x100 | 0x200 | 0x400 | 0x800 | 0x10000 | 0x40000
 """VM, FS, FILES, SIGHAND, THREAD, SYSVSEM: a thread as pthread_create makes it."""
 U64 = (1 << 64) - 1
+READ_SIZE = 1 << 16
 
 
 class State:
@@ -247,9 +249,16 @@ class Process:
         return self.read_bytes(path).decode(errors="replace")
 
     def read_bytes(self, path: Any) -> bytes:
-        with self.open(path, "rb") as file:
-            content: bytes = file.read()
-        return content
+        """The content of a file, /proc's included."""
+        # Not open(): each system call is a round trip, and these are read often.
+        fd = self.os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            parts = []
+            while part := self.os.read(fd, READ_SIZE):
+                parts.append(part)
+        finally:
+            self.os.close(fd)
+        return b"".join(parts)
 
     def write_text(self, path: Any, text: str) -> int:
         """Replaces a file's content.  Returns the number of characters."""

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from anykernel.kernel.process import Process
 
 ROOT = "/proc/sys"
+FILES = ("snmp", "netstat", "snmp6")
 
 
 class Sysctl(MutableMapping[str, str]):
@@ -19,7 +21,7 @@ class Sysctl(MutableMapping[str, str]):
     Names are those of sysctl(8): dots or slashes; a dot inside an interface's name is written as
     the other one.  A value is read as text (several values have tabs between them); ints, bools and
     sequences may be written.  Raises KeyError for a name that isn't there, OSError for a value that
-    the kernel refuses.
+    the kernel refuses or doesn't tell (some can only be written).
     """
 
     def __init__(self, process: Process) -> None:
@@ -44,10 +46,13 @@ class Sysctl(MutableMapping[str, str]):
         if isinstance(value, list | tuple):
             value = " ".join(str(part) for part in value)
         try:
-            with self._process.open(self._path(name), "r+b", buffering=0) as file:
-                file.write(str(value).encode())
-        except FileNotFoundError:
+            fd = self._process.os.open(self._path(name), os.O_WRONLY | os.O_CLOEXEC)
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             raise KeyError(name) from None
+        try:
+            self._process.os.write(fd, str(value).encode())
+        finally:
+            self._process.os.close(fd)
 
     def __delitem__(self, name: str) -> None:
         raise TypeError("a sysctl can't be deleted")
@@ -73,22 +78,24 @@ class Sysctl(MutableMapping[str, str]):
 class Counters(Mapping[str, Mapping[str, int]]):
     """The counters of /proc/net/{snmp,netstat,snmp6}: ``kernel.snmp["Icmp"]["InCsumErrors"]``.
 
-    Groups of IPv6 (Ip6, Icmp6, Udp6, UdpLite6) have the names without the prefix.  Each group is
+    In the groups of IPv6 (Ip6, Icmp6, Udp6, UdpLite6) names have no prefix.  Each group is
     read when it is asked for: a plain dict, so that two can be compared.
     """
 
     def __init__(self, process: Process) -> None:
         self._process = process
 
-    def _read(self) -> dict[str, dict[str, int]]:
+    def _read(self, files: tuple[str, ...] = FILES) -> dict[str, dict[str, int]]:
         groups: dict[str, dict[str, int]] = {}
-        for file in ("snmp", "netstat"):
+        for file in files:
+            if file == "snmp6":
+                continue
             lines = self._text(file).splitlines()
             for names, values in zip(lines[::2], lines[1::2], strict=True):
                 group, _, rest = names.partition(":")
                 numbers = map(int, values.partition(":")[2].split())
                 groups[group] = dict(zip(rest.split(), numbers, strict=True))
-        for line in self._text("snmp6").splitlines():
+        for line in self._text("snmp6").splitlines() if "snmp6" in files else ():
             name, value = line.split()
             match = re.match(r"(Ip6|Icmp6|UdpLite6|Udp6)(.+)", name)
             if match is not None:
@@ -102,7 +109,8 @@ class Counters(Mapping[str, Mapping[str, int]]):
             return ""
 
     def __getitem__(self, group: str) -> dict[str, int]:
-        return self._read()[group]
+        file = "snmp6" if group.endswith("6") else "netstat" if group.endswith("Ext") else "snmp"
+        return self._read((file,))[group]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._read())
