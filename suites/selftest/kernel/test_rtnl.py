@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Setting up a netdev without pyroute2; pyroute2 then tells what came of it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from anykernel.errors import UsageError
+from anykernel.kernel import Kernel
+from anykernel.kernel.netdev import Netdev
+from anykernel.kernel.rtnl import Rtnl
+
+
+@pytest.fixture
+def eth0(kernel: Kernel) -> Netdev:
+    return kernel.add_netdev("eth0", addresses=["10.0.0.1/24", "fd00::1/64"])
+
+
+def addresses(kernel: Kernel, index: int) -> dict[str, Any]:
+    return {m.get_attr("IFA_ADDRESS"): m for m in kernel.iproute.get_addr(index=index)}
+
+
+def test_addresses(kernel: Kernel, eth0: Netdev) -> None:
+    found = addresses(kernel, eth0.ifindex)
+    assert {"10.0.0.1", "fd00::1"} <= set(found)
+    assert found["10.0.0.1"].get_attr("IFA_BROADCAST") == "10.0.0.255"
+    assert (found["10.0.0.1"]["prefixlen"], found["fd00::1"]["prefixlen"]) == (24, 64)
+    tentative = 0x40
+    assert not found["fd00::1"]["flags"] & tentative, "usable at once"
+    eth0.add_address("fd00::7/64", dad=True)
+    assert addresses(kernel, eth0.ifindex)["fd00::7"]["flags"] & tentative
+    kernel.clock.advance(3)
+    assert not addresses(kernel, eth0.ifindex)["fd00::7"]["flags"] & tentative
+
+
+def test_an_address_of_a_point_to_point_link(kernel: Kernel, eth0: Netdev) -> None:
+    eth0.add_address("10.9.0.1/32", "10.8.0.0/31")
+    found = addresses(kernel, eth0.ifindex)
+    assert found["10.9.0.1"].get_attr("IFA_BROADCAST") is None
+    assert found["10.8.0.0"]["prefixlen"] == 31
+
+
+@pytest.mark.parametrize("text", ["10.0.0.1/33", "fd00::/129", "host/24", "", "10.0.0.1/24/1"])
+def test_what_is_no_address(eth0: Netdev, text: str) -> None:
+    with pytest.raises(UsageError, match=r"such as 10.0.0.1/24"):
+        eth0.add_address(text)
+
+
+def test_an_address_twice(eth0: Netdev) -> None:
+    with pytest.raises(FileExistsError):
+        eth0.add_address("10.0.0.1/24")
+
+
+def test_routes(kernel: Kernel, eth0: Netdev) -> None:
+    eth0.add_route("10.5.0.0/16")
+    eth0.add_route("10.6.0.0/16", "10.0.0.9")
+    eth0.add_route("default", "10.0.0.8")
+    eth0.add_route("fd05::/32")
+    eth0.add_route("default", "fd00::8")
+    route = kernel.iproute
+
+    def way(to: str) -> Any:
+        (found,) = route.route("get", dst=to)
+        assert found.get_attr("RTA_OIF") == eth0.ifindex
+        return found.get_attr("RTA_GATEWAY")
+
+    assert [way(to) for to in ("10.5.1.1", "10.6.1.1", "192.0.2.1")] == [
+        None,
+        "10.0.0.9",
+        "10.0.0.8",
+    ]
+    assert [way(to) for to in ("fd05::1", "2001:db8::1")] == [None, "fd00::8"]
+    with pytest.raises(OSError, match="unreachable"):
+        eth0.add_route("10.7.0.0/16", "172.16.0.1")
+
+
+def test_neighbours(kernel: Kernel, eth0: Netdev) -> None:
+    for address in ("10.0.0.2", "fd00::2"):
+        eth0.add_neighbour(address, "02:00:00:00:00:22")
+        eth0.add_neighbour(address, "02:00:00:00:00:23")
+    found = {
+        m.get_attr("NDA_DST"): (m.get_attr("NDA_LLADDR"), m["state"])
+        for m in kernel.iproute.get_neighbours(ifindex=eth0.ifindex)
+    }
+    permanent = 0x80
+    for address in ("10.0.0.2", "fd00::2"):
+        assert found[address] == ("02:00:00:00:00:23", permanent)
+
+
+def test_up_and_down(kernel: Kernel, eth0: Netdev) -> None:
+    def state() -> str:
+        (link,) = kernel.iproute.link("get", index=eth0.ifindex)
+        return str(link["state"])
+
+    assert state() == "up"
+    eth0.down()
+    assert state() == "down"
+    eth0.up()
+    assert state() == "up"
+    with pytest.raises(OSError, match="No such device"), Rtnl(kernel) as rtnl:
+        rtnl.up(9999)
+
+
+def test_pyroute2_is_not_imported_for_it() -> None:
+    code = (
+        "import sys, anykernel.kernel.kernel, anykernel.kernel.netdev, anykernel.kernel.peer;"
+        "heavy = {'pyroute2', 'scapy', 'hypothesis', 'pytest', 'cffi', 'elftools'};"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert run.stdout.strip() == "[]"
