@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 LOOPBACK = 1
 BOOT_TIME = 10_000_000
 """Nanoseconds that booting takes at least: the kernel takes some times of 0 for "not yet"."""
-BOOTED_NS = 10**9
-"""When a kernel is ready: a second after its boot, on its own clock."""
 MOUNTS = (("/proc", "proc"), ("/sys", "sysfs"), ("/tmp", "tmpfs"))
 
 
@@ -73,8 +71,6 @@ class Kernel(Process):
         if self.os.exists("/proc/net/dev"):
             with Rtnl(self) as rtnl:
                 rtnl.up(LOOPBACK)
-        # No machine does anything at time 0, which TCP takes for "no time".
-        self.instance.run(max(self.instance.now, BOOTED_NS))
 
     @property
     def release(self) -> str:
