@@ -76,7 +76,7 @@ def build(source: str) -> float:
     """Builds the kernel, with its own progress on the terminal; the seconds it took."""
     started = time.monotonic()
     command = Path(sys.executable).with_name("anykernel")
-    status = subprocess.run([command, "build", source], cwd=ROOT).returncode
+    status = subprocess.run([command, "build", "--source", source], cwd=ROOT).returncode
     if status != 0:
         sys.exit(status)
     return time.monotonic() - started
