@@ -17,6 +17,8 @@ from anykernel.settings import settings
 
 OVERLAY = Path(__file__).resolve().parent.parent / "overlay"
 PROTOCOL = OVERLAY / "host" / "protocol.h"
+# Lazy binding would run ld.so on a kernel's stack and leave bytes there that differ between runs.
+LINKED_NOW = ["-Wl,-z,now"]
 FLAGS = ["-O2", "-g", "-Wall", "-Wextra", "-Werror", "-std=gnu11"]
 
 
@@ -57,7 +59,7 @@ def _compile(name: str, folder: str, extra: list[str]) -> Path:
 
 def host_program() -> Path:
     """anykernel-host.  Raises ToolError."""
-    return _compile("anykernel-host", "host", [])
+    return _compile("anykernel-host", "host", LINKED_NOW)
 
 
 @functools.cache

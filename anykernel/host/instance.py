@@ -332,11 +332,11 @@ class Instance:
         if status == c.HK_DEADLOCK:
             raise Deadlock(
                 f"{what} blocks, and nothing can wake it: no timer, no packet, no other task",
-                self.show_tasks(),
+                self._task_list(),
             )
         if status == c.HK_STUCK:
             raise Deadlock(
-                f"{what} blocks uninterruptibly; restore a snapshot to go on", self.show_tasks()
+                f"{what} blocks uninterruptibly; restore a snapshot to go on", self._task_list()
             )
         if status in (c.HK_CRASHED, c.HK_DEAD):
             report = self.crash
@@ -345,6 +345,12 @@ class Instance:
         if status == c.HK_BAD:
             raise UsageError(f"{what}: {os.strerror(-result)}")
         raise AssertionError(f"{what}: status {status}")
+
+    def _task_list(self) -> str:
+        try:
+            return self.show_tasks()
+        except UsageError:
+            return "(no task list: task 0, which would make it, is in the call itself)"
 
     @staticmethod
     def _checked(result: int) -> None:

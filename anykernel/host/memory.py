@@ -64,6 +64,7 @@ class UserMemory:
         self.base = base
         self._age = 0
         self._top = 0
+        self._odd: dict[int, int] = {}
         self._free: list[list[int]] = [[] for _ in range(65)]
 
     def alloc(self, size: int, align: int = 16) -> Buffer:
@@ -89,6 +90,7 @@ class UserMemory:
                     f"allocate {size} bytes; free buffers, or use smaller ones"
                 )
             order = 64
+            self._odd[offset] = end
         self._top = end
         return Buffer(self, offset, size, order, self._age)
 
@@ -102,6 +104,7 @@ class UserMemory:
         """Frees everything at once."""
         self._age += 1
         self._top = 0
+        self._odd = {}
         self._free = [[] for _ in range(65)]
 
     def _give_back(self, offset: int, order: int, age: int) -> None:
@@ -109,5 +112,6 @@ class UserMemory:
             return
         if order < 64:
             self._free[order].append(offset)
-        else:
-            self._top = min(self._top, offset)
+        elif self._odd.pop(offset) == self._top:
+            # Blocks behind it keep what lies below them from being used again.
+            self._top = offset

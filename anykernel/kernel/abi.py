@@ -21,6 +21,9 @@ Address = Any
 (ifname, protocol, packet type, hardware type, hardware address)."""
 
 
+_NAMES = {number: name for name, number in NUMBERS.items()}
+
+
 def number(name: str) -> int:
     """The number of a system call.  Raises UsageError, which names similar ones."""
     found = NUMBERS.get(name)
@@ -29,6 +32,11 @@ def number(name: str) -> int:
         hint = f"; did you mean {' or '.join(near)}?" if near else ""
         raise UsageError(f"there is no system call {name!r} on x86-64{hint}")
     return found
+
+
+def name(number: int) -> str:
+    """The name of a system call, or its number where there is none."""
+    return _NAMES.get(number, f"system call {number}")
 
 
 def _host(family: int, host: str) -> bytes:

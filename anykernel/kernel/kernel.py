@@ -21,11 +21,8 @@ if TYPE_CHECKING:
     from anykernel.build.image import Image
     from anykernel.host import Instance
     from anykernel.kernel.netdev import Netdev
-    from anykernel.kernel.sysctl import Counters
 
 LOOPBACK = 1
-BOOT_TIME = 10_000_000
-"""Nanoseconds that booting takes at least: the kernel takes some times of 0 for "not yet"."""
 MOUNTS = (("/proc", "proc"), ("/sys", "sysfs"), ("/tmp", "tmpfs"))
 
 
@@ -62,8 +59,6 @@ class Kernel(Process):
         return f"<Kernel {self.image.release} at {self.clock.seconds:.6f} s>"
 
     def _prepare(self) -> None:
-        if self.instance.now < BOOT_TIME:
-            self.instance.run(BOOT_TIME)
         if not self.os.exists("/proc/self"):
             for folder, kind in MOUNTS:
                 self.os.makedirs(folder, exist_ok=True)
@@ -185,19 +180,6 @@ class Kernel(Process):
         if self._iproute is None or not self._iproute[0].alive:
             self._iproute = self.state, self.netlink()
         return self._iproute[1]
-
-    def netlink(self, cls: Any = None, **options: Any) -> Any:
-        """A further object of a netlink class of pyroute2 (default: IPRoute) over the kernel."""
-        from anykernel.kernel.netlink import open_netlink
-
-        return open_netlink(self, cls, **options)
-
-    @cached_property
-    def snmp(self) -> Counters:
-        """The protocols' counters: ``kernel.snmp["Icmp"]["InCsumErrors"]``."""
-        from anykernel.kernel.sysctl import Counters
-
-        return Counters(self)
 
     @property
     def warnings(self) -> int:

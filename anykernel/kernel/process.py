@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from anykernel.kernel.interface import Instance
     from anykernel.kernel.poll import Epoll, Poll
     from anykernel.kernel.sockets import Socket
-    from anykernel.kernel.sysctl import Sysctl
+    from anykernel.kernel.sysctl import Counters, Sysctl
 
 R = TypeVar("R")
 SPAWN = 0x10000
@@ -103,6 +103,9 @@ class Process:
         except StopIteration as stop:
             value: R = stop.value
             return value
+        except KernelError as error:
+            error.add_note(f"in {abi.name(nr)}() of {self!r}")
+            raise
         except UsageError as error:
             if self._parent is not None and "No such process" in str(error):
                 raise UsageError("this process has ended: it was killed or it exited") from None
@@ -234,9 +237,26 @@ class Process:
     @cached_property
     def sysctl(self) -> Sysctl:
         """/proc/sys as a mapping: ``kernel.sysctl["net.ipv4.ip_forward"] = 1``."""
-        from anykernel.kernel.sysctl import Sysctl
+        from anykernel.kernel.sysctl import Counters, Sysctl
 
         return Sysctl(self)
+
+    @cached_property
+    def snmp(self) -> Counters:
+        """The protocols' counters: ``kernel.snmp["Icmp"]["InCsumErrors"]``."""
+        from anykernel.kernel.sysctl import Counters
+
+        return Counters(self)
+
+    def netlink(self, cls: Any = None, **options: Any) -> Any:
+        """A new object of a netlink class of pyroute2 (default: IPRoute) over the kernel's netlink.
+
+        For classes that are not for NETLINK_ROUTE, `protocol` is the netlink protocol of the
+        socket; other options are the class's own.
+        """
+        from anykernel.kernel.netlink import open_netlink
+
+        return open_netlink(self, cls, **options)
 
     def open(self, path: Any, mode: str = "r", buffering: int = -1, **options: Any) -> Any:
         """Like the built-in open(), for a file of the kernel."""

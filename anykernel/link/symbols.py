@@ -81,7 +81,7 @@ class Symbols:
         """Return addresses, innermost first, from a copy of the stack.  Callers' addresses
         are one less, so that they lie within the call."""
         frames = [ip] if image <= ip < image_end else []
-        if not frames and stack and not self._in_stack(bp, stack, stack_from):
+        if not frames and len(stack) >= 8:
             # A jump to nowhere: the return address is on top of the stack.
             (top,) = struct.unpack_from("<Q", stack)
             if image <= top < image_end:

@@ -11,6 +11,8 @@
 
 /* Rounds of waiting on the doorbell before sleeping: some 50 us. */
 #define SPIN_ROUNDS 2000
+/* Longer than any netdev's MTU allows, far smaller than the capture ring. */
+#define MAX_FRAME 0x20000
 
 static struct hk_header *header(void)
 {
@@ -48,7 +50,7 @@ static bool frames_fit(uint64_t offset, uint64_t count)
 		if (offset + 4 > HK_IN_SIZE)
 			return false;
 		memcpy(&length, shm + HK_IN_AT + offset, 4);
-		if (length > HK_IN_SIZE || offset + 4 + length > HK_IN_SIZE)
+		if (length > MAX_FRAME || offset + 4 + length > HK_IN_SIZE)
 			return false;
 		offset += 4 + ((length + 3UL) & ~3UL);
 	}
@@ -128,6 +130,7 @@ static uint32_t poll(struct kernel *k, struct hk_command *c)
 	task = &k->table[c->slot];
 	c->extra = task->state;
 	c->ret = task->state == LIB_TASK_EXITED ? task->exit_code : task->ret;
+	task_seen(task);
 	return HK_OK;
 }
 

@@ -98,6 +98,7 @@ uint64_t memory_hash(struct kernel *k);
 void faults_install(void);
 _Noreturn void crash(struct kernel *k, enum hk_crash kind, const char *what);
 /* run.c */
+void task_seen(struct lib_task *task);
 uint32_t run_call(struct kernel *k, struct hk_command *c);
 void run_until(struct kernel *k, uint64_t until);
 uint64_t settle(struct kernel *k, uint64_t within);

@@ -154,6 +154,8 @@ void boot_kernel(struct kernel *k)
 	};
 	int err;
 
+	/* Not 0: TCP takes a timestamp of 0 for none. */
+	k->state.now = 1000000000;
 	k->state.rng = options.seed * 0x9e3779b97f4a7c15UL + 1;
 	k->lib = k->get_state();
 	k->table = k->tasks();

@@ -52,6 +52,13 @@ static bool run_task(struct kernel *k, struct lib_task *task, uint64_t limit)
 	}
 }
 
+/* Who has learnt of a task's end gives its slot back. */
+void task_seen(struct lib_task *task)
+{
+	if (task->state == LIB_TASK_EXITED)
+		task->state = LIB_TASK_FREE;
+}
+
 uint32_t run_call(struct kernel *k, struct hk_command *c)
 {
 	struct lib_task *task = &k->table[c->slot];
@@ -76,6 +83,7 @@ uint32_t run_call(struct kernel *k, struct hk_command *c)
 	run_idle(k);
 	c->extra = task->state;
 	c->ret = task->state == LIB_TASK_EXITED ? task->exit_code : task->ret;
+	task_seen(task);
 	return status;
 }
 

@@ -114,7 +114,7 @@ static long spawn(unsigned long flags)
 	};
 	pid_t pid = kernel_clone(&args);
 
-	return pid < 0 ? pid : last_slot;
+	return pid < 0 ? (long)pid : (long)last_slot;
 }
 
 static long execute(u64 nr, const u64 *a)
