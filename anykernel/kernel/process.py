@@ -10,7 +10,7 @@ from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from anykernel.errors import Deadlock, UsageError
+from anykernel.errors import Deadlock, KernelError, UsageError
 from anykernel.kernel import abi
 from anykernel.kernel.background import Call, Workers
 from anykernel.kernel.call import Memory, Plan, Request, error_of, request
@@ -237,7 +237,7 @@ class Process:
     @cached_property
     def sysctl(self) -> Sysctl:
         """/proc/sys as a mapping: ``kernel.sysctl["net.ipv4.ip_forward"] = 1``."""
-        from anykernel.kernel.sysctl import Counters, Sysctl
+        from anykernel.kernel.sysctl import Sysctl
 
         return Sysctl(self)
 

@@ -13,6 +13,8 @@ from anykernel.kernel import Kernel
 
 NETLINK_NETFILTER = 12
 
+CLONE_NEWNET = 0x40000000
+
 
 def names(route: Any) -> set[str]:
     return {link.get_attr("IFLA_IFNAME") for link in route.get_links()}
@@ -103,16 +105,11 @@ def test_it_follows_snapshots(kernel: Kernel) -> None:
 
 
 def test_each_network_namespace_has_its_own(kernel: Kernel) -> None:
-    import os
-
-    from anykernel.kernel.netlink import open_netlink
-
     kernel.iproute.link("add", ifname="d0", kind="dummy")
     with kernel.fork() as child:
-        child.os.unshare(getattr(os, "CLONE_NEWNET", 0x40000000))
-        route = open_netlink(child)
-        assert "d0" not in names(route) and "lo" in names(route)
-        route.close()
+        child.os.unshare(CLONE_NEWNET)
+        with child.netlink() as route:
+            assert "d0" not in names(route) and "lo" in names(route)
 
 
 def test_a_tun_device_is_not_made_on_the_machine(kernel: Kernel) -> None:

@@ -7,7 +7,7 @@ import socket
 
 import pytest
 
-from anykernel.errors import UsageError
+from anykernel.errors import Deadlock, UsageError
 from anykernel.kernel import Kernel
 from anykernel.kernel.syscalls import NUMBERS
 from suites.selftest.kernel import fake
@@ -135,6 +135,21 @@ def test_other_calls_tell_what_they_want(kernel: Kernel) -> None:
         kernel.syscall("getpid", *range(7))
     with pytest.raises(UsageError, match="getpid"):
         kernel.syscall("getpdi")
+
+
+def test_what_happened_to_the_kernel_says_in_which_call(
+    kernel: Kernel, instance: fake.FakeInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sock = kernel.socket()
+
+    def stuck(nr: int, *args: int, task: int = 0, timeout: float | None = None) -> int:
+        raise Deadlock("system call 45 blocks", "task list")
+
+    monkeypatch.setattr(instance, "syscall", stuck)
+    with pytest.raises(Deadlock) as raised:
+        sock.recv(1)
+    (note,) = raised.value.__notes__
+    assert "recvfrom()" in note and "Kernel 6.1.0-fake" in note
 
 
 def test_the_clock(kernel: Kernel, instance: fake.FakeInstance) -> None:

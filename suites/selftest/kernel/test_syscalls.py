@@ -24,6 +24,11 @@ def test_all_numbers_of_the_machines_header() -> None:
     }
 
 
+def test_numbers_have_names() -> None:
+    assert abi.name(45) == "recvfrom"
+    assert abi.name(0x10000) == "system call 65536"
+
+
 def test_no_number_twice() -> None:
     assert len(set(NUMBERS.values())) == len(NUMBERS)
 
