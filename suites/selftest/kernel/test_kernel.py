@@ -8,7 +8,7 @@ import socket
 
 import pytest
 
-from anykernel.errors import Deadlock, UsageError
+from anykernel.errors import Deadlock, KernelCrash, UsageError
 from anykernel.kernel import Kernel
 
 
@@ -251,3 +251,25 @@ def test_file_systems_can_be_mounted(kernel: Kernel) -> None:
     assert kernel.os.listdir("/mnt") == []
     with pytest.raises(OSError, match="No such device"):
         kernel.os.mount("none", "/mnt", "nosuchfs")
+
+
+def test_no_user_memory_is_lost(kernel: Kernel) -> None:
+    """However calls end: the window would be full after a dozen megabytes."""
+    most = 1 << 20
+    sock = kernel.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.bind(("127.0.0.1", 0))
+    point = kernel.snapshot()
+    for _ in range(5):
+        for error, timeout in ((TimeoutError, 1), (Deadlock, None)):
+            sock.settimeout(timeout)
+            with pytest.raises(error):
+                sock.recvmsg(most, 10)
+        with pytest.raises(OSError):
+            sock.sendmsg([bytes(most)], [], 0, sock.getsockname())
+        kernel.submit(sock.recv, most).cancel()
+        kernel.submit(sock.recv, most)
+        kernel.submit(sock.recvfrom, most)
+        kernel.restore(point)
+        with pytest.raises(KernelCrash):
+            kernel.syscall("exit_group", 1, bytearray(most))
+        kernel.restore(point)

@@ -212,9 +212,9 @@ def test_netem_delays_in_virtual_time(kernel: Kernel, eth0: Netdev, peer: Peer) 
     assert peer.ping("10.0.0.1") is None, "not yet"
     with eth0.capture() as capture:
         kernel.clock.advance(0.09)
-        assert capture.sent == []
+        assert not any(frame.endswith(b"anykernel") for frame in capture.sent)
         kernel.clock.advance(0.02)
-        assert len(capture.sent) == 1
+        assert any(frame.endswith(b"anykernel") for frame in capture.sent)
 
 
 def test_an_ipv6_address_is_announced(kernel: Kernel) -> None:
