@@ -47,7 +47,7 @@ class Target:
 
 
 @pytest.fixture
-def target(kernel: Kernel, record_property: Callable[[str, object], None]) -> Target:
+def target(kernel: Kernel, request: pytest.FixtureRequest) -> Target:
     """eth0 with both address families; ICMP answers without rate limit, so that a count holds."""
     eth0 = kernel.add_netdev(
         "eth0", mac=ENDS.kernel_mac, addresses=("192.0.2.1/24", "2001:db8::1/64")
@@ -55,4 +55,5 @@ def target(kernel: Kernel, record_property: Callable[[str, object], None]) -> Ta
     for address in ("192.0.2.2", "2001:db8::2"):
         eth0.add_neighbour(address, ENDS.mac)
     kernel.sysctl["net.ipv4.icmp_ratelimit"] = 0
-    return Target(kernel, eth0, ENDS, lambda n: record_property("packets", n))
+    properties = request.node.user_properties
+    return Target(kernel, eth0, ENDS, lambda n: properties.append(("packets", n)))
