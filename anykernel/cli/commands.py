@@ -103,7 +103,7 @@ def shell(source: str, flavour: str, seed: int) -> None:
 @click.argument("pytest_arguments", nargs=-1, type=click.UNPROCESSED)
 def suite(name: str | None, source: str, flavour: str, pytest_arguments: tuple[str, ...]) -> None:
     """Runs a shipped suite on a kernel; without NAME, lists them.  More arguments go to pytest."""
-    import pytest
+    import subprocess
 
     from anykernel.cli.suites import find, names
 
@@ -119,7 +119,8 @@ def suite(name: str | None, source: str, flavour: str, pytest_arguments: tuple[s
         "-p",
         "no:cacheprovider",
     ]
-    sys.exit(pytest.main([str(folder), f"--rootdir={folder}", *arguments, *pytest_arguments]))
+    argv = [sys.executable, "-m", "pytest", str(folder), f"--rootdir={folder}"]
+    sys.exit(subprocess.run([*argv, *arguments, *pytest_arguments]).returncode)
 
 
 @cli.group()

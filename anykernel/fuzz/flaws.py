@@ -35,12 +35,11 @@ class Flaw:
 def errors(snmp: Mapping[str, Mapping[str, int]]) -> dict[Counter, int]:
     """All counters of errors among the groups of `kernel.snmp`."""
     ends = ("Errors", "Errs", "TruncatedPkts", "ReasmFails")
-    return {
-        (group, name): snmp[group][name]
-        for group in ("Ip", "IpExt", "Icmp", "Udp", "Tcp", "Ip6", "Icmp6", "Udp6")
-        for name in snmp[group]
-        if name.endswith(ends)
-    }
+    found: dict[Counter, int] = {}
+    for group in ("Ip", "IpExt", "Icmp", "Udp", "Tcp", "Ip6", "Icmp6", "Udp6"):
+        counters = snmp[group]  # reads a file of the kernel's
+        found.update({(group, name): n for name, n in counters.items() if name.endswith(ends)})
+    return found
 
 
 def spoil(data: bytes, at: int, n: int) -> bytes:

@@ -14,6 +14,7 @@ from anykernel.fuzz import packets as p
 from anykernel.fuzz import strategies
 
 if TYPE_CHECKING:
+    from anykernel.kernel.sockets import Socket
     from suites.fuzz.conftest import Target
 
 PORT, OURS = 80, 40000
@@ -27,7 +28,7 @@ def segment(target: Target, tcp: p.Tcp) -> bytes:
 
 
 @pytest.fixture
-def connection(target: Target) -> tuple[socket.socket, int]:
+def connection(target: Target) -> tuple[Socket, int]:
     """An accepted connection and the sequence number that the kernel sends next."""
     listener = target.kernel.socket(socket.AF_INET, socket.SOCK_STREAM)
     listener.bind(("0.0.0.0", PORT))
@@ -48,7 +49,7 @@ def connection(target: Target) -> tuple[socket.socket, int]:
 @given(segments=strategies.tcp_segments())
 def test_live_connection(
     target: Target,
-    connection: tuple[socket.socket, int],
+    connection: tuple[Socket, int],
     segments: list[strategies.Segment],
 ) -> None:
     accepted, sent = connection

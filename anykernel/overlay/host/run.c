@@ -83,7 +83,8 @@ uint32_t run_call(struct kernel *k, struct hk_command *c)
 	run_idle(k);
 	c->extra = task->state;
 	c->ret = task->state == LIB_TASK_EXITED ? task->exit_code : task->ret;
-	task_seen(task);
+	if (c->op != HK_POST)
+		task_seen(task);
 	return status;
 }
 

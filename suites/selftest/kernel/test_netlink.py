@@ -70,7 +70,7 @@ def test_neither_threads_nor_descriptors(system: Process) -> None:
         made = open_netlink(system)
         list(made.get_links())
         own = isinstance(system.instance, Machine)
-        assert len(os.listdir("/proc/self/fd")) == descriptors + own, "at most the socket itself"
+        assert len(os.listdir("/proc/self/fd")) <= descriptors + own, "at most the socket itself"
         made.close()
     assert threading.active_count() == threads
 

@@ -27,13 +27,13 @@ def instance(kernel: Kernel) -> Instance:
 
 @pytest.mark.parametrize("pointer", BAD_POINTERS, ids=hex)
 def test_bad_pointers_are_efault(kernel: Kernel, pointer: int) -> None:
-    for call in (
-        lambda: kernel.syscall("uname", pointer),
-        lambda: kernel.syscall("stat", pointer, pointer),
-        lambda: kernel.syscall("clock_gettime", 1, pointer),
+    for name, *arguments in (
+        ("uname", pointer),
+        ("stat", pointer, pointer),
+        ("clock_gettime", 1, pointer),
     ):
         with pytest.raises(OSError) as caught:
-            call()
+            kernel.syscall(str(name), *arguments)
         assert caught.value.errno == errno.EFAULT
 
 
