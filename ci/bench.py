@@ -258,9 +258,8 @@ def rivals() -> dict[str, tuple[float | None, str]]:
 
 def kernel(source: str, say: Callable[[str], None]) -> list[Figure]:
     """All figures of ``ci/bench kernel``."""
-    from anykernel.host import Host
-
     from anykernel.build import ensure_image
+    from anykernel.host import Host
 
     image = ensure_image(source)
     values: dict[str, float | None] = {}

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scapy.layers.l2 import Ether
 
 from anykernel.fuzz import strategies
+from anykernel.kernel.netdev import to_scapy
 
 if TYPE_CHECKING:
     from anykernel.fuzz.packets import Case
@@ -29,7 +29,7 @@ def test_survives_anything(target: Target, cases: list[Case]) -> None:
     answers = target.send([case.frame for case in cases])
     assert target.alive()
     for answer in answers:
-        parsed = Ether(answer)
+        parsed = to_scapy(answer)
         # What scapy can't take apart stays raw right behind the Ethernet header.
         assert parsed.payload.name in ("IP", "IPv6", "ARP"), parsed.summary()
         again = parsed.copy()

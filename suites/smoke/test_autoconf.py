@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""IPv6 autoconfiguration: an address and a route from a router advertisement."""
+"""IPv6 autoconfiguration from a router advertisement."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Bridge: made by netlink, it floods, learns and forwards between two ports."""
+"""Bridge, made by netlink: it floods, learns and forwards."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Determinism: the same seed gives the same packets, initial sequence numbers included."""
+"""Determinism: same seed, same packets, same ISNs."""
 
 from __future__ import annotations
 

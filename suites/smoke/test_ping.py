@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Ping: ICMP echo over IPv4 and IPv6, addresses resolved by ARP and neighbour discovery."""
+"""Ping over IPv4 and IPv6, ARP, neighbour discovery."""
 
 from __future__ import annotations
 

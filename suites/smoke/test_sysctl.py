@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Sysctl: a mapping over the kernel's own /proc/sys."""
+"""Sysctl: a mapping over the kernel's /proc/sys."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""TCP: sessions within the kernel, and with a hand-made peer on the wire."""
+"""TCP sessions, in the kernel and with a hand-made peer."""
 
 from __future__ import annotations
 

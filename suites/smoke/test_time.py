@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Virtual time: an hour passes at once, and what nothing can wake says so."""
+"""Virtual time: an hour passes at once; deadlocks are seen."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""UDP: datagrams within the kernel and over the wire, IPv4 and IPv6."""
+"""UDP in the kernel and over the wire, IPv4 and IPv6."""
 
 from __future__ import annotations
 
