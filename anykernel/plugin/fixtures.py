@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from anykernel.plugin import options as opts
+from anykernel.plugin import progress
 from anykernel.plugin.pool import Lease, Pool
 
 if TYPE_CHECKING:
@@ -108,8 +109,11 @@ def _pool(config: pytest.Config) -> Pool:
 def _build(config: pytest.Config, options: opts.KernelOptions) -> Image:
     from anykernel.build import ensure_image
 
+    show = progress.of(config, f"{options.source} {options.flavour}")
     with _uncaptured(config):
-        return ensure_image(options.source, options.flavour, config=dict(options.config) or None)
+        return ensure_image(
+            options.source, options.flavour, config=dict(options.config) or None, progress=show
+        )
 
 
 def _uncaptured(config: pytest.Config) -> AbstractContextManager[object]:

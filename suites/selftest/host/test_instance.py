@@ -13,12 +13,6 @@ from suites.selftest.host.fake import Fake
 
 SECOND = 10**9
 MAC = bytes.fromhex("020000000001")
-BUSY = pytest.mark.xfail(
-    strict=False,
-    raises=UsageError,
-    reason="Instance.show_tasks() needs task 0, which is the one that is stuck",
-)
-
 START = 1_000_000_000  # the host's clock when a kernel boots
 
 
@@ -67,7 +61,6 @@ def test_a_day_of_waiting_is_a_deadlock(instance: Instance) -> None:
         instance.syscall(Fake.SLEEP, 25 * 3600 * SECOND)
 
 
-@BUSY
 def test_a_call_that_can_not_be_cancelled(instance: Instance) -> None:
     snapshot = instance.snapshot()
     with pytest.raises(Deadlock, match="restore"):
@@ -102,7 +95,6 @@ def test_wait_leaves_the_call_alone(instance: Instance) -> None:
     assert instance.now >= 5 * SECOND
 
 
-@BUSY
 def test_waiting_for_ever_is_a_deadlock(instance: Instance) -> None:
     instance.post(Fake.BLOCK, task=0)
     with pytest.raises(Deadlock):

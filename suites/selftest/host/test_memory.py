@@ -79,7 +79,6 @@ def test_a_full_window_says_so_and_recovers() -> None:
     assert len(user.alloc(1 << 16)) == 1 << 16
 
 
-@pytest.mark.xfail(strict=False, reason="UserMemory._give_back() frees what lies behind, too")
 def test_freeing_an_odd_block_keeps_what_lies_behind() -> None:
     user = memory(100_000)
     odd = user.alloc(80_000)

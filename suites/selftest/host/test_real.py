@@ -142,7 +142,6 @@ def test_init_must_not_exit(instance: Instance) -> None:
     assert instance.syscall(GETPID) == 1
 
 
-@pytest.mark.xfail(reason="the slots of exited tasks aren't given back", strict=False)
 def test_slots_are_reused(instance: Instance) -> None:
     for _ in range(300):
         task = instance.spawn(THREAD)

@@ -102,6 +102,19 @@ def test_what_cannot_be_built_is_tried_once_and_said_without_our_stack(
     assert (result.outlines + result.errlines).count("BUILD TRIED") == 1
 
 
+def test_a_build_shows_that_it_goes_on(
+    fake: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("anykernel.plugin.progress.STEP", 0.0)
+    fake.makepyfile("def test_it(kernel): pass")
+    fake.runpytest_inprocess("--kernel-source=slow").stdout.fnmatch_lines(
+        [
+            "anykernel: slow default: unpacking linux",
+            "anykernel: building slow default: 300 of about 1200 objects, * left, net/core/dev.o",
+        ]
+    )
+
+
 def test_selection_and_last_failed_work(fake: pytest.Pytester) -> None:
     fake.makepyfile(
         """
