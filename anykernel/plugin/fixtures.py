@@ -86,7 +86,8 @@ def _take(request: pytest.FixtureRequest, options: opts.KernelOptions) -> Lease:
         raise
     except AnykernelError as error:
         # Source, tools, configuration: our stack would only hide what to do.
-        pytest.fail(f"no kernel for {options.describe()}\n{error}", pytrace=False)
+        text = f"no kernel for {options.describe()}\n{error}"
+        raise pytest.fail.Exception(text, pytrace=False) from None
     request.node.stash.setdefault(LEASES, []).append(lease)
     return lease
 
