@@ -266,7 +266,3 @@ FLAWS: Mapping[str, Flaw] = {
     ),
 }
 """By name: the layer, the field, and where that isn't all, how it is wrong."""
-
-FLAW_COUNTERS: Mapping[str, tuple[Counter, ...]] = {
-    name: flaw.counters for name, flaw in FLAWS.items()
-}

@@ -265,28 +265,3 @@ class Case:
     flaw: str = ""
     """The one thing that is wrong with a nearly valid one."""
     layers: tuple[str, ...] = field(default=())
-
-
-FLAW_COUNTERS: dict[str, tuple[tuple[str, str], ...]] = {
-    # net/ipv4/ip_input.c, ip_rcv_core()
-    "ipv4.checksum": (("Ip", "InHdrErrors"), ("IpExt", "InCsumErrors")),
-    "ipv4.version": (("Ip", "InHdrErrors"),),
-    "ipv4.ihl": (("Ip", "InHdrErrors"),),
-    "ipv4.total_length": (("IpExt", "InTruncatedPkts"),),
-    # net/ipv4/icmp.c, icmp_rcv()
-    "icmp.checksum": (("Icmp", "InErrors"), ("Icmp", "InCsumErrors")),
-    # net/ipv4/udp.c, __udp4_lib_rcv()
-    "udp.checksum": (("Udp", "InErrors"), ("Udp", "InCsumErrors")),
-    "udp.length": (("Udp", "InErrors"),),
-    # net/ipv4/tcp_ipv4.c, tcp_v4_rcv()
-    "tcp.checksum": (("Tcp", "InErrs"), ("Tcp", "InCsumErrors")),
-    "tcp.doff": (("Tcp", "InErrs"),),
-    # net/ipv6/ip6_input.c, ip6_rcv_core()
-    "ipv6.version": (("Ip6", "InHdrErrors"),),
-    "ipv6.payload_length": (("Ip6", "InTruncatedPkts"),),
-    # net/ipv6/icmp.c, icmpv6_rcv(); net/ipv6/udp.c, __udp6_lib_rcv()
-    "icmpv6.checksum": (("Icmp6", "InErrors"), ("Icmp6", "InCsumErrors")),
-    "udp6.checksum": (("Udp6", "InErrors"), ("Udp6", "InCsumErrors")),
-    "udp6.length": (("Udp6", "InErrors"),),
-}
-"""(group, name) of the SNMP counters that each flaw must raise by one."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from hypothesis import strategies as st
 
 from anykernel.fuzz import packets as p
+from anykernel.fuzz.flaws import FLAWS
 from anykernel.fuzz.packets import Case
 
 SIZES = (0, 1, 2, 7, 8, 18, 46, 64, 255, 256, 512, 536, 576, 1024, 1280, 1400, 1472, 1480)
@@ -237,81 +238,10 @@ def ipv6(draw: st.DrawFn, ends: Ends = ENDS, *, headers: bool = True) -> Case:
 
 @st.composite
 def nearly_valid(draw: st.DrawFn, ends: Ends = ENDS) -> Case:
-    """A packet with exactly one thing wrong; `flaw` says what (packets.FLAW_COUNTERS)."""
-    flaw = draw(st.sampled_from(sorted(p.FLAW_COUNTERS)))
-    data = draw(payloads(1200))
-    make = _flawed6 if flaw.startswith(("ipv6", "icmpv6", "udp6")) else _flawed4
-    return Case(make(flaw, data, ends, draw(st.integers(1, 0xFFFE))), "nearly valid", flaw)
-
-
-def _flawed4(flaw: str, data: bytes, ends: Ends, error: int) -> bytes:
-    inner: p.Packet = p.Icmp(payload=data)
-    protocol = p.ICMP
-    addresses = ends.ip4 + ends.kernel_ip4
-    if flaw.startswith("udp"):
-        inner, protocol = p.Udp(sport=4000, dport=4001, payload=data), p.UDP
-    elif flaw.startswith("tcp"):
-        inner, protocol = p.Tcp(sport=4000, dport=4001, payload=data), p.TCP
-    body = inner.build(addresses)
-    if flaw == "icmp.checksum":
-        body = _spoil(body, 2, error)
-    elif flaw == "udp.checksum":
-        body = _spoil(body, 6, error)
-    elif flaw == "tcp.checksum":
-        body = _spoil(body, 16, error)
-    elif flaw == "udp.length":
-        body = bytes(
-            p.Udp(sport=4000, dport=4001, length=len(body) + error % 400 + 1, payload=data)
-        )
-    elif flaw == "tcp.doff":
-        body = p.Tcp(sport=4000, dport=4001, doff=error % 5, payload=data).build(addresses)
-    packet = bytes(
-        p.IPv4(
-            src=ends.ip4,
-            dst=ends.kernel_ip4,
-            protocol=protocol,
-            payload=body,
-            version=error % 4 if flaw == "ipv4.version" else 4,
-            ihl=error % 5 if flaw == "ipv4.ihl" else None,
-            total_length=20 + len(body) + error % 400 + 1 if flaw == "ipv4.total_length" else None,
-        )
-    )
-    if flaw == "ipv4.checksum":
-        packet = _spoil(packet, 10, error)
-    return ends.ether(p.ETH_IPV4, packet)
-
-
-def _flawed6(flaw: str, data: bytes, ends: Ends, error: int) -> bytes:
-    addresses = ends.ip6 + ends.kernel_ip6
-    inner: p.Packet = p.Icmpv6(payload=data)
-    following = p.ICMPV6
-    if flaw.startswith("udp6"):
-        inner, following = p.Udp(sport=4000, dport=4001, payload=data), p.UDP
-    body = inner.build(addresses)
-    if flaw == "icmpv6.checksum":
-        body = _spoil(body, 2, error)
-    elif flaw == "udp6.checksum":
-        body = _spoil(body, 6, error)
-    elif flaw == "udp6.length":
-        length = len(body) + error % 400 + 1
-        body = p.Udp(sport=4000, dport=4001, length=length, payload=data).build(addresses)
-    packet = p.IPv6(
-        src=ends.ip6,
-        dst=ends.kernel_ip6,
-        next=following,
-        payload=body,
-        version=error % 6 if flaw == "ipv6.version" else 6,
-        payload_length=len(body) + error % 400 + 1 if flaw == "ipv6.payload_length" else None,
-    )
-    return ends.ether(p.ETH_IPV6, packet)
-
-
-def _spoil(data: bytes, at: int, error: int) -> bytes:
-    """Adds 1 to 65534 to the checksum at `at`, in its own arithmetic (modulo 65535), so that it
-    is wrong for certain, and never the 0 by which UDP says that there is none."""
-    right = int.from_bytes(data[at : at + 2])
-    wrong = (right % 0xFFFF + error) % 0xFFFF or 0xFFFF
-    return data[:at] + wrong.to_bytes(2) + data[at + 2 :]
+    """A packet with exactly one thing wrong; `flaw` says what (flaws.FLAWS)."""
+    name = draw(st.sampled_from(sorted(FLAWS)))
+    frame = FLAWS[name].make(ends, draw(payloads(1200)), draw(st.integers(1, 0xFFFE)))
+    return Case(frame, "nearly valid", name, (name.partition(".")[0],))
 
 
 @st.composite

@@ -12,7 +12,8 @@ from scapy.utils import checksum as scapy_checksum
 
 from anykernel.fuzz import packets as p
 from anykernel.fuzz import strategies
-from anykernel.fuzz.packets import FLAW_COUNTERS, Case
+from anykernel.fuzz.flaws import FLAWS
+from anykernel.fuzz.packets import Case
 
 quick = settings(max_examples=100, deadline=None)
 
@@ -60,7 +61,7 @@ def test_arp_is_valid(case: Case) -> None:
 @given(case=strategies.nearly_valid())
 def test_flaws_are_flaws(case: Case) -> None:
     """Exactly what the flaw names is wrong: scapy computes something else there."""
-    assert case.flaw in FLAW_COUNTERS
+    assert case.flaw in FLAWS
     layer, _, what = case.flaw.partition(".")
     if what == "checksum" and layer in ("ipv4", "icmp", "tcp", "udp"):
         known = {"ipv4": IP, "icmp": ICMP, "tcp": TCP, "udp": UDP}[layer]
