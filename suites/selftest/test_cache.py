@@ -68,6 +68,11 @@ def test_an_interrupt_leaves_nothing_either(own_cache: Path) -> None:
     assert list((own_cache / "things").iterdir()) == []
 
 
+def replace_by_a_file(path: Path) -> None:
+    shutil.rmtree(path)
+    path.write_text("a file")
+
+
 @pytest.mark.parametrize(
     "damage",
     [
@@ -81,7 +86,7 @@ def test_an_interrupt_leaves_nothing_either(own_cache: Path) -> None:
         lambda path: (path / "manifest.json").write_text("[1, 2]"),
         lambda path: (path / "manifest.json").write_text('{"data": {}}'),
         lambda path: (path / "manifest.json").write_text('{"data": {}, "files": {"sub/key": 3}}'),
-        lambda path: (shutil.rmtree(path), path.write_text("a file")),
+        replace_by_a_file,
     ],
 )
 def test_damage_is_found_and_repaired(entry: cache.Entry, damage: Any) -> None:
