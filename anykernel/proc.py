@@ -85,6 +85,8 @@ def run(
         process.wait()
         raise
     finally:
+        if process.stdout:
+            process.stdout.close()
         if handle:
             handle.close()
     if check and process.returncode:
