@@ -12,9 +12,6 @@ import pytest
 from anykernel import proc
 from anykernel.errors import AnykernelError, ToolError
 
-# Until run() closes its pipe: test_nothing_stays_open.
-pytestmark = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
-
 
 def test_output_log_and_lines(tmp_path: Path) -> None:
     log, lines = tmp_path / "log", list[str]()
@@ -76,7 +73,6 @@ def test_a_callback_that_fails_ends_the_tool() -> None:
     assert time.monotonic() - began < 30
 
 
-@pytest.mark.xfail(reason="run() leaves the closing of its pipe to the garbage collector")
 def test_nothing_stays_open() -> None:
     """Else a build within a pytest run that makes warnings errors fails."""
     with warnings.catch_warnings(record=True) as caught:

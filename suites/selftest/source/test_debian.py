@@ -14,11 +14,7 @@ from anykernel.errors import SourceError, ToolError, UsageError
 from anykernel.source import debian, fetch
 from suites.selftest.source.fakeapt import FakeApt
 
-pytestmark = [
-    # Until proc.run() closes its pipe.
-    pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning"),
-    pytest.mark.skipif(not debian.KEYRING.exists(), reason="no Debian"),
-]
+pytestmark = pytest.mark.skipif(not debian.KEYRING.exists(), reason="no Debian")
 
 
 @pytest.fixture
@@ -143,7 +139,7 @@ def test_a_disk_that_is_full_from_the_start(apt: FakeApt) -> None:
     said = ""
     try:
         fetch("debian:6.1")
-    except OSError as error:  # kept no longer than here: it would keep a pipe open
+    except OSError as error:
         said = str(error)
     except CacheError as error:
         said = str(error)

@@ -17,11 +17,7 @@ from anykernel.errors import SourceError, ToolError, UsageError
 from anykernel.source import fetch
 from suites.selftest import tiny
 
-pytestmark = [
-    pytest.mark.usefixtures("own_cache"),
-    # Until proc.run() closes its pipe.
-    pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning"),
-]
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def git(folder: Path, *arguments: str) -> str:
