@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Flavours: fragments are read, merged, and verified in what the tree made of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from anykernel.build import kconfig
+from anykernel.build.kconfig import Request
+from anykernel.errors import KconfigError, UsageError
+
+TREE = {
+    "Kconfig": "config NET\n\tbool\n\nmenuconfig NETFILTER\n\tbool\n",
+    "net/sched/Kconfig": "config NET_SCH_FQ\n\ttristate\n\nconfig NET_SCH_FQ_CODEL\n\ttristate\n",
+    "Documentation/kbuild/Kconfig.example": "config NOT_REAL\n\tbool\n",
+}
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    for name, text in TREE.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    return tmp_path
+
+
+def verify(tree: Path, config: str, *wanted: Request) -> None:
+    (tree / ".config").write_text(config)
+    kconfig.verify(list(wanted), tree / ".config", tree)
+
+
+def test_lines() -> None:
+    text = """\
+# a comment
+CONFIG_NET=y
+CONFIG_HZ=1000
+
+CONFIG_CMDLINE="quiet and more"
+# CONFIG_MODULES is not set
+CONFIG_IP_DCCP=y  # optional
+# CONFIG_GONE is not set # optional
+"""
+    assert kconfig.parse(text, "x") == [
+        Request("NET", "y"),
+        Request("HZ", "1000"),
+        Request("CMDLINE", '"quiet and more"'),
+        Request("MODULES", "n"),
+        Request("IP_DCCP", "y", optional=True),
+        Request("GONE", "n", optional=True),
+    ]
+    assert kconfig.parse(kconfig.fragment(kconfig.parse(text, "x")), "y") == [
+        Request(r.symbol, r.value) for r in kconfig.parse(text, "x")
+    ]
+
+
+@pytest.mark.parametrize("line", ["NET=y", "CONFIG_NET", "CONFIG_NET = y", "CONFIG_NET=", "foo"])
+def test_what_is_no_line(line: str) -> None:
+    with pytest.raises(UsageError, match=rf"mine\.config:2: '{line}' is no Kconfig line"):
+        kconfig.parse(f"# fine\n{line}\n", "mine.config")
+
+
+def test_shipped_flavours() -> None:
+    assert kconfig.flavours() == ["debug", "default"]
+    default = {r.symbol: r.value for r in kconfig.requests("default")}
+    debug = {r.symbol: r.value for r in kconfig.requests("debug")}
+    for symbol in ("NET", "INET", "IPV6", "PACKET", "UNIX", "BRIDGE", "VETH", "MPTCP"):
+        assert default[symbol] == "y"
+    assert default.keys() <= debug.keys()
+    assert debug["PROVE_LOCKING"] == "y" and "PROVE_LOCKING" not in default
+
+
+def test_the_users_values_win() -> None:
+    wanted = {
+        r.symbol: r for r in kconfig.requests("default", {"CONFIG_IPV6": "n", "HZ_1000": "y"})
+    }
+    assert wanted["IPV6"].line() == "# CONFIG_IPV6 is not set"
+    assert wanted["HZ_1000"].line() == "CONFIG_HZ_1000=y"
+    assert not wanted["IPV6"].optional
+
+
+@pytest.mark.parametrize(
+    "extra", [{"NET SCHED": "y"}, {"X": "a\nCONFIG_Y=y"}, {"": "y"}, {"X": ""}]
+)
+def test_malformed_values(extra: dict[str, str]) -> None:
+    with pytest.raises(UsageError, match="write it like"):
+        kconfig.requests("default", extra)
+
+
+@pytest.mark.parametrize("flavour", ["", "Default", "../default", "kasan"])
+def test_a_flavour_that_does_not_exist(flavour: str) -> None:
+    with pytest.raises(UsageError, match="there are: debug, default"):
+        kconfig.requests(flavour)
+
+
+def test_what_was_granted(tree: Path) -> None:
+    config = "CONFIG_NET=y\n# CONFIG_NETFILTER is not set\n"
+    verify(tree, config, Request("NET", "y"), Request("NETFILTER", "n"))
+    # What isn't there isn't set either.
+    verify(tree, config, Request("NET_SCH_FQ", "n"), Request("NO_SUCH", "n"))
+    verify(tree, config, Request("IP_DCCP", "y", optional=True))
+
+
+def test_a_symbol_that_does_not_exist(tree: Path) -> None:
+    with pytest.raises(KconfigError) as caught:
+        verify(tree, "CONFIG_NET=y\n", Request("NET_SHC_FQ", "y"))
+    said = str(caught.value)
+    assert "CONFIG_NET_SHC_FQ does not exist in this tree; did you mean NET_SCH_FQ" in said
+    with pytest.raises(KconfigError, match=r"CONFIG_NOT_REAL does not exist in this tree$"):
+        verify(tree, "CONFIG_NET=y\n", Request("NOT_REAL", "y"))
+
+
+def test_a_value_that_was_not_granted(tree: Path) -> None:
+    with pytest.raises(KconfigError) as caught:
+        verify(
+            tree,
+            "CONFIG_NET=y\nCONFIG_NET_SCH_FQ=m\n",
+            Request("NET_SCH_FQ", "y"),
+            Request("NET", "n"),
+            Request("NETFILTER", "y"),
+        )
+    said = str(caught.value)
+    assert "CONFIG_NET_SCH_FQ=y was not granted (it is m)" in said
+    assert "CONFIG_NET=n was not granted (it is y)" in said
+    assert "see Kconfig:4" in said, "where the symbol is defined"
+    assert "see net/sched/Kconfig:1" in said
