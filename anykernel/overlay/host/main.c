@@ -72,6 +72,8 @@ static void run(void)
 		load_kernel(k, fd);
 		snapshot_prepare(k);
 		boot_kernel(k);
+		/* What only boot runs need not stay mapped; the rest comes back when used. */
+		madvise(k->base, k->low - k->base, MADV_DONTNEED);
 		k->shared->boot_ns = wall_ns() - start;
 		k->shared->now = k->state.now;
 	}

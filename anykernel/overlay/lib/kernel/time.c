@@ -133,11 +133,19 @@ void __init time_init(void)
 	clockevents_register_device(&lib_clockevent);
 }
 
+/*
+ * What random.c and crypto/jitterentropy.c take for a cycle counter: a coarse
+ * one, as deterministic as all else. Its steps are irregular, for
+ * jent_gen_entropy() waits until their differences differ; and some are 0, by
+ * which jent_mod_init() sees at once that a clock that stands still has no
+ * jitter to offer. The host seeds the RNG.
+ */
 unsigned long lib_entropy_tick(void)
 {
-	static unsigned long calls;
+	static unsigned long calls, ticks;
 
-	return lib_clock_now() + ++calls * 0x9e3779b97f4a7c15UL;
+	ticks += (++calls * 0x9e3779b97f4a7c15UL * calls) >> 60;
+	return ticks;
 }
 EXPORT_SYMBOL(lib_entropy_tick);
 

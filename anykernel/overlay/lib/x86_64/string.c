@@ -6,6 +6,7 @@
 #include <linux/export.h>
 #include <linux/types.h>
 #include <linux/compiler.h>
+#include <asm/page.h>
 
 #undef memcpy
 #undef memmove
@@ -103,3 +104,20 @@ void *memset(void *to, int c, size_t n)
 	return start;
 }
 EXPORT_SYMBOL(memset);
+
+/*
+ * Memory from the host begins as zeroes. A page that is zero still is only
+ * read, so that it costs no memory until somebody writes to it, and is not
+ * among what a snapshot's restore has to compare and copy.
+ */
+void clear_page(void *page)
+{
+	const u64 *word = page, *end = page + PAGE_SIZE;
+
+	for (; word < end; word += 8)
+		if (word[0] | word[1] | word[2] | word[3] | word[4] | word[5] | word[6] | word[7]) {
+			memset(page, 0, PAGE_SIZE);
+			return;
+		}
+}
+EXPORT_SYMBOL(clear_page);

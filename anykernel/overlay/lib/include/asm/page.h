@@ -25,7 +25,7 @@ typedef struct page *pgtable_t;
 #define __pgd(x)	((pgd_t) { (x) })
 #define __pgprot(x)	((pgprot_t) { (x) })
 
-#define clear_page(page)	memset((page), 0, PAGE_SIZE)
+void clear_page(void *page);
 #define copy_page(to, from)	memcpy((to), (from), PAGE_SIZE)
 #define clear_user_page(page, vaddr, pg)	clear_page(page)
 #define copy_user_page(to, from, vaddr, pg)	copy_page(to, from)
