@@ -2,6 +2,7 @@
 /* Interrupts: bits that are set between runs and taken at enable points. */
 #include <linux/export.h>
 #include <linux/hardirq.h>
+#include <linux/interrupt.h>
 #include <linux/irq.h>
 #include <linux/irqflags.h>
 #include <linux/seq_file.h>

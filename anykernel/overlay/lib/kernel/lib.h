@@ -26,6 +26,12 @@ unsigned long lib_fiber_prepare(void *stack_end, void (*fn)(void *prev, void *ar
 void lib_to_host(u32 kind, u32 task);
 int lib_boot_kernel(void);
 
+/* console.c */
+void lib_console_init(void);
+
+/* memory.c */
+void lib_memory_init(void);
+
 /* time.c */
 extern u64 lib_deadline;
 void lib_timer_interrupt(void);
@@ -38,6 +44,7 @@ long lib_netdev_carrier(unsigned int dev, bool up);
 
 /* task.c */
 void lib_task_interrupt(void);
+bool lib_task_cancelled(const struct lib_task *task);
 int lib_task_new(struct task_struct *task);
 void lib_user_loop(void) __noreturn;
 

@@ -13,8 +13,6 @@
 #include <asm/unistd.h>
 #include "lib.h"
 
-bool lib_task_cancelled(const struct lib_task *task);
-
 /* Decides what becomes of an interrupted call; true: it is to be restarted. */
 static bool restart_call(struct pt_regs *regs, bool handler, bool sa_restart, bool cancelled)
 {

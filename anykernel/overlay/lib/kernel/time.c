@@ -8,6 +8,7 @@
 #include <linux/sched/clock.h>
 #include <linux/timekeeping.h>
 #include <linux/timex.h>
+#include <asm/archrandom.h>
 #include "lib.h"
 
 /* ns that one round of a polling loop takes. */
@@ -144,7 +145,8 @@ unsigned long lib_entropy_tick(void)
 {
 	static unsigned long calls, ticks;
 
-	ticks += (++calls * 0x9e3779b97f4a7c15UL * calls) >> 60;
+	calls++;
+	ticks += (calls * calls * 0x9e3779b97f4a7c15UL) >> 60;
 	return ticks;
 }
 EXPORT_SYMBOL(lib_entropy_tick);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Faults: the host catches them and asks where to go on. */
+#include <linux/cpu.h>
 #include <linux/extable.h>
 #include <linux/kernel.h>
 #include <linux/uaccess.h>

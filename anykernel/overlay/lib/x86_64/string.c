@@ -4,6 +4,7 @@
  * overlapping words; the rest with the processor's string instructions.
  */
 #include <linux/export.h>
+#include <linux/string.h>
 #include <linux/types.h>
 #include <linux/compiler.h>
 #include <asm/page.h>
