@@ -18,7 +18,6 @@ struct lib_host_ops lib_host;
 struct lib_boot lib_boot_info;
 struct lib_state lib_state = { .version = LIB_ABI_VERSION, .size = sizeof(lib_state) };
 
-
 int lib_init(const struct lib_host_ops *ops, const struct lib_boot *boot)
 {
 	if (ops->version != LIB_ABI_VERSION || boot->version != LIB_ABI_VERSION)
