@@ -73,6 +73,7 @@ def _header() -> tuple[str, dict[str, int]]:
     text = re.sub(r"/\*.*?\*/", "", text, flags=re.S)
     text = re.sub(r"^_Static_assert.*$", "", text, flags=re.M)
     text = re.sub(r"^\s*#.*$", "", text, flags=re.M)
+    text = re.sub(r"\[(HK_\w+)\]", lambda found: f"[{numbers[found[1]]}]", text)
     return text, numbers
 
 

@@ -292,6 +292,14 @@ class Instance:
         return int(self._struct.warnings)
 
     @property
+    def signals(self) -> list[tuple[int, int, int]]:
+        """(time in ns, task, number) of the caught signals, the last HK_SIGNALS of them."""
+        size = self._host.c.HK_SIGNALS
+        head = int(self._struct.signals_head)
+        ring = (self._struct.signals[i % size] for i in range(max(0, head - size), head))
+        return [(int(s.time), int(s.slot), int(s.signo)) for s in ring]
+
+    @property
     def boot_ns(self) -> int:
         """Wall time of loading and booting."""
         return int(self._struct.boot_ns)

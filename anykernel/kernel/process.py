@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 import os
+import signal as pysignal
 import socket as pysocket
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from anykernel.errors import Deadlock, KernelError, UsageError
 from anykernel.kernel import abi
@@ -38,6 +39,14 @@ class State:
 
     def __init__(self) -> None:
         self.alive = True
+
+
+class Caught(NamedTuple):
+    """A signal that a process had a handler for."""
+
+    time_ns: int
+    """Virtual time since boot."""
+    signum: int
 
 
 class Process:
@@ -194,10 +203,11 @@ class Process:
                     values.append(buffer.address)
                     if not view.readonly:
                         back.append((view, buffer.view))
-            result = yield Request(nr, tuple(values), timeout)
-            for mine, kernels in back:
-                mine[:] = kernels[: len(mine)]
-            return result
+            try:
+                return (yield Request(nr, tuple(values), timeout))
+            finally:  # what fails may have written, too, like nanosleep() the time left
+                for mine, kernels in back:
+                    mine[:] = kernels[: len(mine)]
 
     # What a process has
 
@@ -226,6 +236,15 @@ class Process:
     def __exit__(self, kind: type[BaseException] | None, *exc: object) -> None:
         if kind is None and self._parent is not None and not self._ended:
             self.exit()
+
+    @property
+    def caught(self) -> list[Caught]:
+        """The signals that this process caught (os.sigaction()), the last 64 at most."""
+        return [
+            Caught(time_ns, pysignal.Signals(number) if number < 32 else number)
+            for time_ns, task, number in self.instance.signals
+            if task == self.task
+        ]
 
     @cached_property
     def os(self) -> Files:

@@ -5,9 +5,15 @@ from __future__ import annotations
 
 import os
 import struct
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
+from anykernel.errors import UsageError
 from anykernel.kernel.call import KeepsProcess
+
+HANDLERS = {"default": 0, "ignore": 1, "catch": 0x1000}
+"""SIG_DFL, SIG_IGN, and an address for a handler; nothing is ever called there."""
+SA_RESTART = 0x10000000
+SA_RESTORER = 0x04000000
 
 
 class Uname(NamedTuple):
@@ -44,6 +50,21 @@ class ProcessCalls(KeepsProcess):
 
     def kill(self, pid: int, signal: int) -> None:
         self.process.syscall("kill", pid, signal)
+
+    def sigaction(
+        self, signum: int, action: Literal["default", "ignore", "catch"], *, restart: bool = False
+    ) -> None:
+        """What the process does with a signal, as sigaction(2).
+
+        "catch" stands for a handler: the kernel interrupts the process's call for it and finds
+        that it returned at once.  The call raises InterruptedError, or goes on with `restart`
+        (SA_RESTART) where signal(7) has it so.  `Process.caught` lists what was caught.
+        """
+        if action not in HANDLERS:
+            raise UsageError(f"action must be one of {', '.join(HANDLERS)}, not {action!r}")
+        flags = SA_RESTORER | (SA_RESTART if restart else 0)
+        new = struct.pack("=QQQQ", HANDLERS[action], flags, HANDLERS["catch"], 0)
+        self.process.syscall("rt_sigaction", signum, new, None, 8)
 
     def umask(self, mask: int) -> int:
         return self.process.syscall("umask", mask)

@@ -16,13 +16,15 @@
 
 struct saved_page {
 	uint32_t page;		/* index from kernel.low */
-	uint32_t buffer;	/* index into kernel.pool */
+	uint32_t buffer : 31;	/* index into kernel.pool */
+	uint32_t guard : 1;	/* it was the lowest page of a stack */
 };
 
 /* What of the host belongs to the kernel's state. */
 struct host_state {
 	uint64_t now;
 	uint64_t rng;
+	uint64_t signals;	/* caught so far */
 };
 
 struct level {

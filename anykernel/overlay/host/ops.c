@@ -126,8 +126,13 @@ static void op_stack_guard(void *host, void *low)
 
 static void op_signal(void *host, uint32_t task, int32_t signo, uint64_t handler, const void *info)
 {
-	/* Nobody in this host catches signals; the kernel goes on. */
-	(void)host, (void)task, (void)signo, (void)handler, (void)info;
+	struct kernel *k = host;
+
+	(void)info;
+	k->shared->signals[k->state.signals++ % HK_SIGNALS] = (struct hk_signal){
+		.time = k->state.now, .handler = handler, .slot = task, .signo = signo,
+	};
+	k->shared->signals_head = k->state.signals;
 }
 
 static void op_crash(void *host, uint32_t kind, const char *what)

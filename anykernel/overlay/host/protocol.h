@@ -15,7 +15,7 @@
 #include <stdint.h>
 
 #define HK_MAGIC 0x4c4b4e41
-#define HK_VERSION 1
+#define HK_VERSION 2
 #define HK_BASE 0x100000000 /* where the host maps the shared memory */
 #define HK_MAX_COMMANDS 4096
 #define HK_COMMANDS_AT 0x1000
@@ -34,6 +34,7 @@
 #define HK_USER_AT 0x490000
 #define HK_USER_SIZE 0xb70000
 #define HK_KERNEL_SIZE 0x1000000
+#define HK_SIGNALS 64 /* caught signals that are remembered */
 
 enum hk_op {
 	HK_SYSCALL = 1,	/* slot, nr, args, timeout: ret */
@@ -99,6 +100,14 @@ struct hk_command {
 	uint64_t extra;		/* out */
 };
 
+/* A caught signal: its handler counts as run and returned from at once. */
+struct hk_signal {
+	uint64_t time;
+	uint64_t handler;
+	uint32_t slot;
+	int32_t signo;
+};
+
 /* At the beginning of a kernel's part. */
 struct hk_kernel {
 	uint32_t crash;		/* enum hk_crash */
@@ -127,6 +136,8 @@ struct hk_kernel {
 	uint64_t hot_pages;
 	uint64_t boot_ns;	/* wall time of loading and lib_init */
 	uint64_t deadline;	/* the next timer, or ~0 */
+	uint64_t signals_head;	/* signals caught so far */
+	struct hk_signal signals[HK_SIGNALS];
 };
 
 /* A record of the capture ring; data follows, then padding to 8 bytes.  A record

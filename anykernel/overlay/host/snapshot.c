@@ -93,9 +93,15 @@ int snapshot_restore(struct kernel *k, uint32_t depth)
 	for (uint32_t d = k->depth; d >= depth; d--) {
 		struct level *level = &k->levels[d];
 
-		for (uint32_t i = 0; i < level->count; i++)
-			memcpy(k->low + level->saved[i].page * PAGE,
-			       k->pool + level->saved[i].buffer * PAGE, PAGE);
+		for (uint32_t i = 0; i < level->count; i++) {
+			struct saved_page s = level->saved[i];
+
+			memcpy(k->low + s.page * PAGE, k->pool + s.buffer * PAGE, PAGE);
+			if (s.guard) {
+				k->guard[s.page] = 1;
+				mprotect(k->low + s.page * PAGE, PAGE, PROT_READ);
+			}
+		}
 	}
 	for (uint32_t d = k->depth; d > depth; d--) {
 		struct level *level = &k->levels[d];
@@ -127,6 +133,7 @@ int snapshot_restore(struct kernel *k, uint32_t depth)
 	}
 	restoring = false;
 	k->state = keep->state;
+	k->shared->signals_head = k->state.signals;
 	k->shared->depth = depth;
 	k->shared->hot_pages = keep->count;
 	k->shared->crash = HK_NO_CRASH;
@@ -151,7 +158,8 @@ bool snapshot_fault(struct kernel *k, uint8_t *address)
 		uint32_t buffer = next_buffer(k);
 
 		memcpy(k->pool + (uint64_t)buffer * PAGE, start, PAGE);
-		level->saved[level->count++] = (struct saved_page){ page, buffer };
+		level->saved[level->count++] = 
+				(struct saved_page){ page, buffer, k->guard[page] };
 		k->saved_mask[page] |= 1U << k->depth;
 	}
 	if (!restoring)

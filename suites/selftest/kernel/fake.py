@@ -34,6 +34,7 @@ class FakeInstance:
         self.user = UserMemory()
         self.now = 0
         self.warnings = 0
+        self.signals: list[tuple[int, int, int]] = []
         self.depth = 0
         self.calls: list[int] = []
         self.frames: list[Frame] = []
