@@ -107,7 +107,7 @@ def load(kind: str, key: str) -> Entry | None:
         if path.exists():
             remove(path)
         return None
-    except (ValueError, KeyError, TypeError, NotADirectoryError):
+    except (ValueError, KeyError, TypeError, AttributeError, NotADirectoryError):
         remove(path)
         return None
     return Entry(path, data)
@@ -133,6 +133,8 @@ def make(
             return found
         folder = directory(kind)
         sweep(folder)
+        for part in folder.glob(f"{PREFIX}{key}-*"):  # of one that was killed: we have the lock
+            remove(part)
         part = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{key}-", dir=folder))
         try:
             with explained(part):

@@ -37,7 +37,7 @@ def run(
     argv: Sequence[str],
     *,
     cwd: Path | None = None,
-    env: Mapping[str, str] | None = None,
+    env: Mapping[str, str | None] | None = None,
     log: Path | None = None,
     on_line: Callable[[str], None] | None = None,
     check: bool = True,
@@ -46,10 +46,12 @@ def run(
 ) -> str:
     """Runs a tool and returns its output (stderr included).
 
+    env: on top of the caller's; None removes a variable.
     log: appended to.  on_line: called with each line as it comes.  Raises ToolError when the
     tool is missing or, with check, when it fails.
     """
-    full_env = {**os.environ, "LC_ALL": "C", **(env or {})}
+    changed = {**os.environ, "LC_ALL": "C", **(env or {})}
+    full_env = {name: value for name, value in changed.items() if value is not None}
     lines: list[str] = []
     tail: deque[str] = deque(maxlen=TAIL_LINES)
     try:

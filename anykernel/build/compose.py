@@ -41,32 +41,32 @@ def compose(tree: Tree) -> Path:
     name = hashlib.sha256(str(tree.path).encode()).hexdigest()[:12] if tree.live else tree.id
     composed = cache.directory("trees") / name
     with cache.locked(f"tree-{name}"), cache.explained(composed):
-        stamp = composed / ".anykernel"
-        wanted = f"{tree.path} {tree.id}"
-        if not stamp.exists() or stamp.read_text() != wanted:
-            stamp.unlink(missing_ok=True)
-            _link(tree.path, composed)
-            for name in BUILT_IN_PLACE:
-                cache.remove(composed / name)
+        _link(tree.path, composed)
+        for name in BUILT_IN_PLACE:
+            cache.remove(composed / name)
         _overlay(composed / "arch" / "lib")
-        stamp.write_text(wanted)
     return composed
 
 
 def _link(source: Path, composed: Path) -> None:
-    """Links that are missing are made, links to what is gone are removed."""
+    """Links that are missing or lead elsewhere are made, links to what is gone are removed."""
     base = str(source)
     for folder, folders, files in os.walk(base):
         relative = os.path.relpath(folder, base)
-        folders[:] = [f for f in folders if f != ".git"]
+        # arch/lib is ours; a source may have one (older kernel libraries did).
+        ours = "lib" if relative == "arch" else ".git"
+        folders[:] = [f for f in folders if f not in (".git", ours)]
         to = composed / relative
         to.mkdir(parents=True, exist_ok=True)
         present = {entry.name: entry for entry in os.scandir(to)}
         links = files + [f for f in folders if os.path.islink(os.path.join(folder, f))]
         for name in links:
-            entry = present.pop(name, None)
+            target, entry = os.path.join(folder, name), present.pop(name, None)
+            if entry is not None and entry.is_symlink() and os.readlink(entry) != target:
+                os.unlink(entry)
+                entry = None
             if entry is None:
-                os.symlink(os.path.join(folder, name), to / name)
+                os.symlink(target, to / name)
         for name, entry in present.items():
             if entry.is_symlink() and not os.path.lexists(os.path.join(folder, name)):
                 os.unlink(to / name)
@@ -74,6 +74,8 @@ def _link(source: Path, composed: Path) -> None:
 
 def _overlay(to: Path) -> None:
     """Writes our files as arch/lib; unchanged ones keep their times, so make does nothing."""
+    if to.is_symlink():  # the source has a link there
+        to.unlink()
     wanted = {place for _, place in overlay_files()}
     for path, place in overlay_files():
         target = to / place

@@ -18,6 +18,9 @@ from anykernel.build.compose import compose, overlay_id
 from anykernel.build.kbuild import Progress
 from anykernel.source import Tree, fetch
 
+FORMAT = "2"
+"""Of an entry in the cache: another when older ones can't be read any more."""
+
 
 @dataclass(frozen=True)
 class Image:
@@ -25,7 +28,7 @@ class Image:
 
     id: str
     library: Path
-    """liblinux.so, stripped: what the host loads."""
+    """liblinux-VERSION.so, stripped: what the host loads."""
     vmlinux: Path
     """The same with symbols and line tables."""
     release: str
@@ -62,7 +65,7 @@ def ensure_image(
     path, data = found.path, found.data
     return Image(
         id=key,
-        library=path / "liblinux.so",
+        library=path / data["library"],
         vmlinux=path / "vmlinux",
         release=data["release"],
         source=source,
@@ -73,7 +76,7 @@ def ensure_image(
 
 
 def _key(tree: Tree, wanted: list[kconfig.Request]) -> str:
-    parts = [tree.id, overlay_id(), kconfig.fragment(wanted), _compiler()]
+    parts = [FORMAT, tree.id, overlay_id(), kconfig.fragment(wanted), _compiler()]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 
@@ -109,12 +112,17 @@ def _build(
         if progress:
             progress("configuring", 0, 0)
         kbuild.configure(composed, objects, wanted)
+        for old in objects.glob("liblinux-*.so"):  # of a release that the folder held before
+            old.unlink()
         kbuild.library(composed, objects, log, progress)
-        (library,) = objects.glob(f"liblinux-{tree.release}*.so")
+        # make adapts the configuration to a Kconfig that was edited since.
+        kconfig.verify(wanted, objects / ".config", composed)
+        (library,) = objects.glob("liblinux-*.so")
         unstripped = objects / "vmlinux.unstripped"
-        shutil.copyfile(library, to / "liblinux.so")
+        shutil.copyfile(library, to / library.name)
         shutil.copyfile(unstripped if unstripped.exists() else objects / "vmlinux", to / "vmlinux")
         shutil.copyfile(objects / ".config", to / "config")
         shutil.copyfile(log, to / "build.log")
     data = {"release": tree.release, "tree": str(composed), "spec": tree.spec}
-    return data, ["liblinux.so", "vmlinux", "config"]
+    data["library"] = library.name
+    return data, [library.name, "vmlinux", "config"]

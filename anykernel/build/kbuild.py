@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -20,6 +21,12 @@ Progress = Callable[[str, int, int], None]
 EXPECTED = 1000  # objects, before this machine has ever built this configuration
 OBJECT = re.compile(r"^  (?:CC|AS|HOSTCC)\s+(?:\[M\] )?(\S+\.o)$")
 COMPILER = re.compile(r"^\S+:\d+(?::\d+)?: (?:fatal )?(?:error|warning): |undefined reference")
+# What a kernel developer has in the environment for builds of another kind.
+CALLERS = re.compile(
+    r"MAKE\w*|MFLAGS|GNUMAKEFLAGS|KBUILD_\w*|KCONFIG_\w*|K(C|A|CPP|RUST)FLAGS|LLVM\w*|CROSS_COMPILE|"
+    r"(HOST|USER)\w*FLAGS|HOST(CC|CXX|LD|AR)|[CVWOM]|(SUB)?ARCH|(CC|CPP|LD|AR|NM|OBJCOPY)|"
+    r"(C|CPP|LD|AF|AS)FLAGS\w*|INSTALL_\w+"
+)
 # So that the same source gives the same bits.
 REPRODUCIBLE = {
     "KBUILD_BUILD_TIMESTAMP": "Thu Jan  1 00:00:00 UTC 1970",
@@ -41,8 +48,8 @@ def make(
     argv = ["make", "-C", str(composed), f"O={objects}", "ARCH=lib", f"CC={compiler}"]
     argv += [f"-j{settings().jobs}", *targets]
     ccache = {"CCACHE_DIR": str(settings().ccache_dir), "CCACHE_NOHASHDIR": "1"}
-    # The caller's make must not reach ours.
-    env = {**REPRODUCIBLE, **ccache, "MAKEFLAGS": "", "KBUILD_OUTPUT": "", "ARCH": "lib"}
+    foreign = {name: None for name in os.environ if CALLERS.fullmatch(name)}
+    env = {**foreign, **REPRODUCIBLE, **ccache, "ARCH": "lib"}
     return proc.run(argv, env=env, log=log, on_line=on_line)
 
 

@@ -41,7 +41,7 @@ def fetch(spec: str, say: Say) -> Tree:
     entry = cache.load("sources", f"debian-{wanted}")
     if entry:
         return _tree(entry, spec)
-    with cache.locked("apt", say):
+    with cache.locked("apt", say), cache.explained(known):
         apt = Apt(say)
         package, version, source = apt.find(wanted)
     entry = cache.make(

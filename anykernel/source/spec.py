@@ -51,12 +51,14 @@ def _state(path: Path) -> str:
     """A hash that changes with the folder: git's view where there is one, else names, sizes and
     times of all files."""
     sha = hashlib.sha256(str(path).encode())
-    if (path / ".git").exists():
-        git = ["git", "-C", str(path)]
-        sha.update(proc.run([*git, "rev-parse", "HEAD"]).encode())
+    git = ["git", "-C", str(path)]
+    # None before the first commit: then there is nothing to compare with.
+    head = (path / ".git").exists() and proc.run([*git, "rev-parse", "-q", "HEAD"], check=False)
+    if head and re.fullmatch(r"[0-9a-f]{40,64}", head.strip()):
+        sha.update(head.encode())
         sha.update(proc.run([*git, "diff", "HEAD", "--no-ext-diff"]).encode())
-        new = proc.run([*git, "ls-files", "--others", "--exclude-standard"])
-        for name in new.splitlines():
+        new = proc.run([*git, "ls-files", "--others", "--exclude-standard", "-z"])
+        for name in new.split("\0"):
             file = path / name
             if file.is_file():
                 sha.update(name.encode() + cache.digest(file).encode())
@@ -91,7 +93,7 @@ def _git(spec: str, say: Say) -> Tree:
         proc.run(["git", "-C", str(path), "archive", "--format=tar", "-o", str(archive), text])
         _unpack(archive, folder / "tree", strip=False)
         archive.unlink()
-        return {"release": release_of(folder / "tree")}, ["tree/Makefile"]
+        return {"release": release_of(folder / "tree", path)}, ["tree/Makefile"]
 
     entry = cache.make("sources", f"git-{text}", build, say)
     return Tree(entry.path / "tree", entry.data["release"], spec, f"git-{text}")
@@ -103,7 +105,7 @@ def _tarball(spec: str, path: Path, say: Say) -> Tree:
     def build(folder: Path) -> tuple[dict[str, Any], list[str]]:
         say(f"unpacking {path.name}")
         _unpack(path, folder / "tree", strip=True)
-        return {"release": release_of(folder / "tree")}, ["tree/Makefile"]
+        return {"release": release_of(folder / "tree", path)}, ["tree/Makefile"]
 
     entry = cache.make("sources", key, build, say)
     return Tree(entry.path / "tree", entry.data["release"], spec, key)

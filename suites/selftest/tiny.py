@@ -17,9 +17,10 @@ KERNELVERSION = $(VERSION).$(PATCHLEVEL).$(SUBLEVEL)$(EXTRAVERSION)
 
 OBJECTS := $(patsubst net/%.c,$(O)/%.o,$(wildcard net/*.c))
 
-library: $(O)/liblinux-$(KERNELVERSION).so
+library: olddefconfig $(O)/liblinux-$(KERNELVERSION).so
 
-# Like the real one, it forgets what it doesn't know or can't have.
+# Like the real one, it forgets what it doesn't know or can't have (before a build as well: the
+# real one's is called syncconfig).
 olddefconfig:
 	@grep -vwFf refused $(O)/.config > $(O)/.config.new
 	@mv $(O)/.config.new $(O)/.config

@@ -57,7 +57,7 @@ def test_a_sleep_is_never_restarted_behind_a_handler(kernel: Kernel, restart: bo
     with pytest.raises(InterruptedError):
         kernel.syscall("nanosleep", struct.pack("=qq", 10, 0), left)
     seconds, nanoseconds = struct.unpack("=qq", left)
-    assert 8.9 < seconds + nanoseconds / SECOND <= 9
+    assert 8.9 < seconds + nanoseconds / SECOND < 9.001  # the timer's slack
 
 
 def test_a_socket_timeout_is_never_restarted(kernel: Kernel) -> None:

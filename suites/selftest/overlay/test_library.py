@@ -49,5 +49,7 @@ def test_symbols_agree_with_the_stripped_library(kernel: Kernel) -> None:
 def test_c_example_boots_and_is_pinged(kernel: Kernel, tmp_path: Path) -> None:
     program = tmp_path / "embed"
     source = ROOT / "anykernel" / "docs" / "embed.c"
-    output("cc", "-Wall", f"-I{OVERLAY / 'include'}", source, "-o", program, "-ldl")
-    assert output(program, kernel.image.library) == "echo reply from 10.0.0.1\n"
+    library = kernel.image.library
+    found = f"-Wl,-rpath,{library.parent}"
+    output("cc", "-Wall", f"-I{OVERLAY / 'include'}", source, library, found, "-o", program)
+    assert output(program) == "echo reply from 10.0.0.1\n"

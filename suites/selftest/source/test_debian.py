@@ -133,7 +133,6 @@ def test_a_full_disk(apt: FakeApt) -> None:
         fetch("debian:6.12")
 
 
-@pytest.mark.xfail(reason="looking for a version isn't under cache.explained()")
 def test_a_disk_that_is_full_from_the_start(apt: FakeApt) -> None:
     apt.fails(FULL)
     said = ""

@@ -244,7 +244,6 @@ def test_the_user_gets_told_what_happens(tiny_tree: Path, tmp_path: Path) -> Non
     assert said == ["unpacking linux-6.1.999.tar"]
 
 
-@pytest.mark.xfail(reason="the error names a folder in the cache that is gone by then")
 def test_an_unfit_tarball_is_named(tmp_path: Path) -> None:
     (tmp_path / "docs").mkdir()
     docs = pack(tmp_path / "docs", tmp_path / "docs.tar")
@@ -253,7 +252,6 @@ def test_an_unfit_tarball_is_named(tmp_path: Path) -> None:
     assert ".part-" not in str(caught.value)
 
 
-@pytest.mark.xfail(reason="git quotes such names in ls-files' output", raises=AssertionError)
 def test_new_files_of_any_name_are_seen(repository: Path) -> None:
     first = fetch(str(repository)).id
     (repository / "net/größe.h").write_text("#define SIZE 1\n")
@@ -262,7 +260,6 @@ def test_new_files_of_any_name_are_seen(repository: Path) -> None:
     assert len({first, second, fetch(str(repository)).id}) == 3
 
 
-@pytest.mark.xfail(reason="git rev-parse HEAD fails there", raises=ToolError)
 def test_a_repository_without_commits(tiny_tree: Path) -> None:
     git(tiny_tree, "init", "-q")
     assert fetch(str(tiny_tree)).release == "6.1.999"
