@@ -103,10 +103,12 @@ void run_until(struct kernel *k, uint64_t until)
 
 uint64_t settle(struct kernel *k, uint64_t within)
 {
+	uint64_t end = clock_now(k) + within;
+
 	for (;;) {
 		uint64_t deadline = run_idle(k);
 
-		if (deadline == LIB_NEVER || deadline - clock_now(k) > within)
+		if (deadline > end)
 			return k->state.now;
 		jump(k, deadline);
 	}

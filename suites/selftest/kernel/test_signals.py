@@ -123,3 +123,11 @@ def test_sigkill_can_not_be_caught(kernel: Kernel) -> None:
         kernel.os.sigaction(signal.SIGKILL, "catch")
     with pytest.raises(UsageError, match="one of default, ignore, catch"):
         kernel.os.sigaction(signal.SIGTERM, "cacth")  # type: ignore[arg-type]
+
+
+def test_timers_that_repeat_end_at_the_limit(kernel: Kernel) -> None:
+    kernel.os.sigaction(signal.SIGALRM, "catch")
+    kernel.syscall("setitimer", 0, struct.pack("=qqqq", 1, 0, 1, 0), None)
+    began = kernel.instance.now
+    ended = kernel.clock.run_until_idle(10.5)
+    assert began + 10 * SECOND <= ended <= began + 10.5 * SECOND
