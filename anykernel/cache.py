@@ -56,7 +56,7 @@ def explained(path: Path) -> Iterator[None]:
                 "(anykernel cache prune), or set ANYKERNEL_CACHE to a folder elsewhere: "
                 "a source tree with its build takes about 3 GB"
             ) from error
-        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
+        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EEXIST):
             raise CacheError(
                 f"the cache can't be written ({error.filename or path}: {error.strerror}); "
                 "set ANYKERNEL_CACHE to a folder of yours"
@@ -110,6 +110,8 @@ def load(kind: str, key: str) -> Entry | None:
     except (ValueError, KeyError, TypeError, AttributeError, NotADirectoryError):
         remove(path)
         return None
+    with contextlib.suppress(OSError):
+        os.utime(path)  # used now, for `anykernel cache prune`
     return Entry(path, data)
 
 

@@ -45,6 +45,7 @@ def compose(tree: Tree) -> Path:
         for name in BUILT_IN_PLACE:
             cache.remove(composed / name)
         _overlay(composed / "arch" / "lib")
+        os.utime(composed)  # used now, for `anykernel cache prune`
     return composed
 
 

@@ -165,9 +165,10 @@ def cache_prune(days: int) -> None:
 
     freed = 0
     for kind in ("images", "objects", "trees"):
+        store.sweep(store.directory(kind))
         for path in store.directory(kind).iterdir():
             unused = time.time() - path.stat().st_mtime > days * 86400
-            if unused or path.name.startswith(store.PREFIX):
+            if unused and not path.name.startswith(store.PREFIX):
                 freed += _size(path)
                 store.remove(path)
     click.echo(f"freed {freed / 1e6:.0f} MB")

@@ -35,14 +35,20 @@ def terminal_progress() -> Iterator[Progress]:
 
 def _lines() -> Progress:
     started = last = time.monotonic()
+    compiling = 0.0
 
     def show(what: str, done: int, total: int) -> None:
-        nonlocal last
+        nonlocal last, compiling
         now = time.monotonic()
+        if done and not compiling:
+            compiling = now
         if total and now - last < QUIET_STEP:
             return
         last = now
-        count = f" {done} of about {total} objects," if total else ""
+        count = ""
+        if total:
+            left = (now - compiling) / done * (total - done) if done else 0
+            count = f" {done} of about {total} objects, {left:.0f} s left,"
         print(f"  {now - started:4.0f} s:{count} {what}", file=sys.stderr, flush=True)
 
     return show
