@@ -12,6 +12,7 @@ from anykernel.plugin import options
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
+KERNEL_PAGE = (ROOT / "anykernel" / "docs" / "kernel.md").read_text()
 EXAMPLES = re.findall(r"^```python\n(.*?)^```", README, re.M | re.S)
 
 
@@ -25,6 +26,15 @@ def test_example_runs(pytester: pytest.Pytester, example: str) -> None:
     pytester.makepyfile(example)
     result = pytester.runpytest_subprocess("-p", "no:cacheprovider")
     result.assert_outcomes(passed=example.count("def test_"))
+
+
+def test_examples_of_the_kernel_page_run(pytester: pytest.Pytester) -> None:
+    pytester.makeini("[pytest]\nfilterwarnings = error\n")
+    examples = re.findall(r"^```python\n(.*?)^```", KERNEL_PAGE, re.M | re.S)
+    for number, example in enumerate(examples):
+        pytester.makepyfile(**{f"test_example_{number}": example})
+    result = pytester.runpytest_subprocess("-p", "no:cacheprovider")
+    result.assert_outcomes(passed=KERNEL_PAGE.count("def test_"))
 
 
 def test_commands_exist() -> None:
