@@ -228,9 +228,7 @@ class Instance:
         """The frames since the last call that cleared, as far as the ring holds them."""
         c, view, base = self._c, self._host.view, self._at + self._c.HK_CAPTURE_AT
         head, size = int(self._struct.capture_head), c.HK_CAPTURE_SIZE
-        at = self._captured_until
-        if head - at > size:
-            at = head - head % size  # what lies before has been overwritten in part
+        at = max(self._captured_until, int(self._struct.capture_tail))
         frames = []
         while at < head:
             offset = at % size

@@ -56,17 +56,30 @@ static void op_entropy(void *host, void *buf, uint32_t n)
 	}
 }
 
+static uint64_t next_record(struct kernel *k, uint64_t position)
+{
+	uint64_t at = position % HK_CAPTURE_SIZE, rest = HK_CAPTURE_SIZE - at;
+	const struct hk_frame *frame = (const struct hk_frame *)(k->capture + at);
+
+	if (rest < sizeof(*frame) || frame->length == ~0U)
+		return position + rest;
+	return position + sizeof(*frame) + ((frame->length + 7UL) & ~7UL);
+}
+
 static void capture(struct kernel *k, uint32_t dev, bool sent, const void *data, uint32_t length)
 {
 	uint64_t head = k->shared->capture_head;
 	uint64_t size = sizeof(struct hk_frame) + ((length + 7UL) & ~7UL);
 	uint64_t at = head % HK_CAPTURE_SIZE;
 	struct hk_frame *frame = (struct hk_frame *)(k->capture + at);
+	bool wraps = at + size > HK_CAPTURE_SIZE;
+	uint64_t end = head + size + (wraps ? HK_CAPTURE_SIZE - at : 0);
 
-	if (at + size > HK_CAPTURE_SIZE) {
+	while (end - k->shared->capture_tail > HK_CAPTURE_SIZE)
+		k->shared->capture_tail = next_record(k, k->shared->capture_tail);
+	if (wraps) {
 		if (at + sizeof(*frame) <= HK_CAPTURE_SIZE)
 			frame->length = ~0U;
-		head += HK_CAPTURE_SIZE - at;
 		frame = (struct hk_frame *)k->capture;
 	}
 	frame->time = k->state.now;
@@ -74,7 +87,7 @@ static void capture(struct kernel *k, uint32_t dev, bool sent, const void *data,
 	frame->dev = dev;
 	frame->sent = sent;
 	memcpy(frame + 1, data, length);
-	k->shared->capture_head = head + size;
+	k->shared->capture_head = end;
 }
 
 /* Injected frames lie as [u32 length][data], each padded to 4 bytes. */

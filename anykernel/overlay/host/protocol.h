@@ -128,6 +128,7 @@ struct hk_kernel {
 	uint64_t now;		/* ns since boot */
 	uint64_t console_head;	/* bytes written so far */
 	uint64_t capture_head;	/* bytes written so far, records of 8-byte alignment */
+	uint64_t capture_tail;	/* the oldest record that is whole, on the same count */
 	uint64_t warnings;
 	uint64_t image_base;
 	uint64_t image_end;

@@ -4,12 +4,16 @@
 from __future__ import annotations
 
 import errno
+from random import Random
 
 import pytest
 
 from anykernel.errors import Deadlock, UsageError
 from anykernel.host import Instance
 from suites.selftest.host.fake import Fake
+
+RING = 4 << 20
+"""HK_CAPTURE_SIZE."""
 
 SECOND = 10**9
 MAC = bytes.fromhex("020000000001")
@@ -182,6 +186,24 @@ def test_the_capture_ring_keeps_the_last_frames(instance: Instance) -> None:
     marks = [f.data[1] for f in frames]
     assert marks == list(range(marks[0], 200))
     assert all(f.data == b"\0" + bytes([f.data[1]]) * 60_000 for f in frames)
+    assert len(frames) * 60_016 > RING - 2 * 60_016
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_capture_ring_is_full_of_whole_frames(instance: Instance, seed: int) -> None:
+    """However frames of any length fall on its end."""
+    random = Random(seed)
+    sizes = [random.choice((1, 60, 1514, 9000, 65535)) for _ in range(400)]
+    frames = [b"\0" + number.to_bytes(2) * ((size + 1) // 2) for number, size in enumerate(sizes)]
+    sent = [frame[:size] for frame, size in zip(frames, sizes, strict=True)]
+    for frame in sent:
+        instance.inject(0, [frame])
+        if random.random() < 0.02:
+            instance.captured()
+    kept = [frame.data for frame in instance.captured(clear=False)]
+    assert kept == sent[len(sent) - len(kept) :]
+    assert [frame.data for frame in instance.captured()] == kept
+    assert instance.captured() == []
 
 
 def test_numbers_of_netdevs_are_reused_and_restored(instance: Instance) -> None:
