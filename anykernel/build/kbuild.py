@@ -90,14 +90,19 @@ def library(composed: Path, objects: Path, log: Path, progress: Progress | None)
     except ToolError as error:
         if error.returncode is None:
             raise
-        raise _failure(error, log) from None
+        raise _failure(error, log, composed) from None
     if done > EXPECTED // 2:
         counter.write_text(str(done))
 
 
-def _failure(error: ToolError, log: Path) -> Exception:
-    """What the compiler said, as it said it; else the last lines."""
-    lines = log.read_text(errors="replace").splitlines()
+def _failure(error: ToolError, log: Path, composed: Path) -> Exception:
+    """What the compiler said, as it said it, of the source's own files; else the last lines."""
+
+    def own(path: re.Match[str]) -> str:
+        return os.readlink(path[0]) if os.path.islink(path[0]) else path[0]
+
+    text = log.read_text(errors="replace")
+    lines = re.sub(rf"{re.escape(str(composed))}/[^\s:]+", own, text).splitlines()
     if any("No space left on device" in line for line in lines):
         return OSError(28, "No space left on device", str(log.parent))
     said: list[str] = []

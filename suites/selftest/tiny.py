@@ -27,7 +27,7 @@ olddefconfig:
 
 $(O)/%.o: net/%.c
 	@echo "  CC      net/$*.o"
-	@$(CC) -fPIC -Wall -c -o $@ $<
+	@$(CC) -fPIC -Wall -c -o $@ $(CURDIR)/$<
 
 $(O)/vmlinux: $(OBJECTS)
 	@echo "  LD      vmlinux"

@@ -87,7 +87,7 @@ def test_a_compile_error_is_shown_as_the_compiler_said_it(tiny_tree: Path) -> No
         ensure_image(str(tiny_tree))
     said = str(caught.value)
     assert "net/echo.c: In function" in said
-    assert "net/echo.c:3:16: error:" in said and "undeclared" in said
+    assert f"{tiny_tree}/net/echo.c:3:16: error:" in said and "undeclared" in said
     assert "\treturn y;" in said or "return y;" in said
     assert "make -C" in caught.value.hint and caught.value.returncode == 2
     assert caught.value.log is not None and caught.value.log.is_file()

@@ -122,7 +122,7 @@ def test_build_refuses_what_can_not_be(tiny_tree: Path, tmp_path: Path) -> None:
 def test_build_shows_compile_errors_and_keeps_the_log(tiny_tree: Path) -> None:
     (tiny_tree / "net/echo.c").write_text("int net_echo(int x)\n{\n\treturn y;\n}\n")
     said = fails("build", "--source", tiny_tree)
-    assert re.search(r"net/echo\.c:3:16: error: .y. undeclared", said)
+    assert re.search(rf"{tiny_tree}/net/echo\.c:3:16: error: .y. undeclared", said)
     log = re.search(r"^log: (.*)$", said, re.M)
     assert log
     assert "undeclared" in Path(log[1]).read_text()

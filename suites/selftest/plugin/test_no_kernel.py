@@ -33,7 +33,7 @@ def test_a_compile_error_in_the_users_tree(inner: pytest.Pytester, tiny_tree: Pa
     (tiny_tree / "net/echo.c").write_text("int net_echo(int x)\n{\n\treturn y;\n}\n")
     said = run(inner, f"--kernel-source={tiny_tree}")
     assert "the kernel doesn't build" in said
-    assert re.search(r"net/echo\.c:3:16: error: .y. undeclared", said)
+    assert re.search(rf"{tiny_tree}/net/echo\.c:3:16: error: .y. undeclared", said)
     assert "return y;" in said
 
 
