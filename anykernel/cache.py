@@ -135,8 +135,9 @@ def make(
             return found
         folder = directory(kind)
         sweep(folder)
-        for part in folder.glob(f"{PREFIX}{key}-*"):  # of one that was killed: we have the lock
-            remove(part)
+        for part in folder.glob(f"{PREFIX}*"):  # of one that was killed: we have the lock
+            if part.name.rpartition("-")[0] == PREFIX + key:  # not of a key that begins like it
+                remove(part)
         part = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{key}-", dir=folder))
         try:
             with explained(part):

@@ -52,25 +52,37 @@ def compose(tree: Tree) -> Path:
 def _link(source: Path, composed: Path) -> None:
     """Links that are missing or lead elsewhere are made, links to what is gone are removed."""
     base = str(source)
+    # arch/lib is ours; a source may have one (older kernel libraries did).  What an in-tree build
+    # left isn't linked for a moment even: another process may be at its make.
+    left_out = {".git", "arch/lib", *BUILT_IN_PLACE}
     for folder, folders, files in os.walk(base):
-        relative = os.path.relpath(folder, base)
-        # arch/lib is ours; a source may have one (older kernel libraries did).
-        ours = "lib" if relative == "arch" else ".git"
-        folders[:] = [f for f in folders if f not in (".git", ours)]
-        to = composed / relative
+        inside = "" if folder == base else os.path.relpath(folder, base) + "/"
+        folders[:] = [f for f in folders if inside + f not in left_out]
+        to = composed / inside
+        if to.is_symlink():  # of a file or a link that is a folder now: it leads to the user's
+            to.unlink()
         to.mkdir(parents=True, exist_ok=True)
         present = {entry.name: entry for entry in os.scandir(to)}
-        links = files + [f for f in folders if os.path.islink(os.path.join(folder, f))]
+        links = [f for f in files if inside + f not in left_out]
+        links += [f for f in folders if os.path.islink(os.path.join(folder, f))]
         for name in links:
             target, entry = os.path.join(folder, name), present.pop(name, None)
-            if entry is not None and entry.is_symlink() and os.readlink(entry) != target:
-                os.unlink(entry)
+            if entry is not None and _stale(entry, target):
+                cache.remove(Path(entry.path))
                 entry = None
             if entry is None:
                 os.symlink(target, to / name)
         for name, entry in present.items():
-            if entry.is_symlink() and not os.path.lexists(os.path.join(folder, name)):
-                os.unlink(to / name)
+            gone = inside + name in left_out or not os.path.lexists(os.path.join(folder, name))
+            if gone and entry.is_symlink():
+                os.unlink(entry)
+
+
+def _stale(entry: os.DirEntry[str], target: str) -> bool:
+    """Whether a link leads elsewhere, or a folder is where the source has none now."""
+    if entry.is_symlink():
+        return os.readlink(entry) != target
+    return entry.is_dir()
 
 
 def _overlay(to: Path) -> None:
@@ -80,6 +92,8 @@ def _overlay(to: Path) -> None:
     wanted = {place for _, place in overlay_files()}
     for path, place in overlay_files():
         target = to / place
+        if target.is_symlink():  # never written through: it may lead to the user's file
+            target.unlink()
         if target.exists() and target.read_bytes() == path.read_bytes():
             continue
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -18,7 +18,7 @@ from anykernel.build.compose import compose, overlay_id
 from anykernel.build.kbuild import Progress
 from anykernel.source import Tree, fetch
 
-FORMAT = "2"
+FORMAT = "3"
 """Of an entry in the cache: another when older ones can't be read any more."""
 
 
@@ -37,6 +37,8 @@ class Image:
     config: Path
     tree: Path
     """The composed tree that it was built from."""
+    objects: Path = Path()
+    """The object files, by their paths in the tree; the file `order` lists them in link order."""
 
 
 def ensure_image(
@@ -72,6 +74,7 @@ def ensure_image(
         flavour=flavour,
         config=path / "config",
         tree=Path(data["tree"]),
+        objects=path / "objects",
     )
 
 
@@ -123,6 +126,21 @@ def _build(
         shutil.copyfile(unstripped if unstripped.exists() else objects / "vmlinux", to / "vmlinux")
         shutil.copyfile(objects / ".config", to / "config")
         shutil.copyfile(log, to / "build.log")
+        _keep_objects(objects, to / "objects")
     data = {"release": tree.release, "tree": str(composed), "spec": tree.spec}
     data["library"] = library.name
     return data, [library.name, "vmlinux", "config"]
+
+
+def _keep_objects(objects: Path, to: Path) -> None:
+    """Copies what vmlinux was linked from: the next build would write into it."""
+    names = []
+    for archive in (objects / "vmlinux.a", objects / "lib/lib.a"):
+        if archive.exists():
+            listed = proc.run(["ar", "t", str(archive.relative_to(objects))], cwd=objects)
+            names += listed.split()
+    for name in names:
+        (to / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(objects / name, to / name)
+    to.mkdir(exist_ok=True)
+    (to / "order").write_text("\n".join(names) + "\n")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The commands: doctor, build, boot, shell, suite, cache."""
+"""The commands: doctor, build, components, boot, shell, suite, cache."""
 
 from __future__ import annotations
 
@@ -60,6 +60,29 @@ def build(source: str, flavour: str, config: tuple[str, ...], quiet: bool) -> No
         return
     click.echo(f"Linux {image.release}, flavour {flavour}, image {image.id}")
     click.echo(f"library  {image.library}\nsymbols  {image.vmlinux}\ntree     {image.tree}")
+
+
+@cli.command()
+@click.argument("name", required=False)
+@SOURCE
+@FLAVOUR
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def components(name: str | None, source: str, flavour: str, as_json: bool) -> None:
+    """Lists the parts that a kernel is made of; with NAME, all about one."""
+    import json
+
+    from anykernel.cli.components import as_dict, details, table
+    from anykernel.link.components import components as parts
+    from anykernel.link.components import find
+
+    found = parts(_image(source, flavour, ()))
+    chosen = [find(found, name)] if name else list(found.values())
+    if as_json:
+        click.echo(json.dumps([as_dict(one) for one in chosen], indent=1))
+    elif name:
+        click.echo(details(chosen[0]))
+    else:
+        table(chosen)
 
 
 @cli.command()
