@@ -155,7 +155,7 @@ def test_a_killed_maker_locks_nobody_out_and_is_swept(own_cache: Path) -> None:
         assert process.stdout.readline() == b"begun\n"
         process.send_signal(signal.SIGKILL)
     (left,) = (own_cache / "things").iterdir()
-    another = left.with_name(f"{cache.PREFIX}three-abc")
+    another = left.with_name(f"{cache.PREFIX}one-more-abcd1234")
     another.mkdir()
     assert cache.load("things", "one") is None
     assert cache.make("things", "one", fill).data == {"answer": 42}

@@ -10,7 +10,7 @@ import pytest
 
 from anykernel import cache
 from anykernel.build.compose import OVERLAY, compose, overlay_files, overlay_id
-from anykernel.source import fetch
+from anykernel.source import Tree, fetch
 from suites.selftest import tiny
 
 pytestmark = pytest.mark.usefixtures("own_cache")
@@ -137,3 +137,67 @@ def test_a_tree_removed_by_hand(tiny_tree: Path) -> None:
     composed = compose(fetch(str(tiny_tree)))
     cache.remove(composed)
     assert (compose(fetch(str(tiny_tree))) / "net/echo.c").is_file()
+
+
+def test_a_link_or_a_file_of_the_source_that_becomes_a_folder(tiny_tree: Path) -> None:
+    """What stood for it must not lead us into the user's folder."""
+    (tiny_tree / "include").symlink_to("net")
+    (tiny_tree / "lib").write_text("a file\n")
+    compose(fetch(str(tiny_tree)))
+    for name in ("include", "lib"):
+        (tiny_tree / name).unlink()
+        (tiny_tree / name).mkdir()
+        (tiny_tree / name / "mine.h").symlink_to("../net/echo.c")
+    composed = compose(fetch(str(tiny_tree)))
+    for name in ("include", "lib"):
+        assert os.readlink(tiny_tree / name / "mine.h") == "../net/echo.c"
+        assert not (composed / name).is_symlink()
+        assert (composed / name / "mine.h").read_text() == tiny.FILES["net/echo.c"]
+
+
+def test_a_folder_of_the_source_that_becomes_a_file(tiny_tree: Path) -> None:
+    (tiny_tree / "lib").mkdir()
+    (tiny_tree / "lib/a.c").write_text("int a;\n")
+    compose(fetch(str(tiny_tree)))
+    (tiny_tree / "lib/a.c").rename(tiny_tree / "a.c")
+    (tiny_tree / "lib").rmdir()
+    (tiny_tree / "a.c").rename(tiny_tree / "lib")
+    assert (compose(fetch(str(tiny_tree))) / "lib").read_text() == "int a;\n"
+
+
+def test_the_overlay_is_not_written_through_links(tiny_tree: Path) -> None:
+    mine = tiny_tree / "net/echo.c"
+    composed = compose(fetch(str(tiny_tree)))
+    (composed / "arch/lib/Makefile").unlink()
+    (composed / "arch/lib/Makefile").symlink_to(mine)
+    compose(fetch(str(tiny_tree)))
+    assert mine.read_text() == tiny.FILES["net/echo.c"]
+    assert (composed / "arch/lib/Makefile").read_bytes() == (OVERLAY / "lib/Makefile").read_bytes()
+
+
+def test_an_in_tree_build_is_not_seen_for_a_moment(
+    tiny_tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process may be at its make, which refuses such a tree."""
+    (tiny_tree / ".config").write_text("CONFIG_X86=y\n")
+    (tiny_tree / "include/generated").mkdir(parents=True)
+    made: list[str] = []
+    link = os.symlink
+
+    def watched(to: str, name: Path) -> None:
+        made.append(str(name))
+        link(to, name)
+
+    monkeypatch.setattr(os, "symlink", watched)
+    composed = compose(fetch(str(tiny_tree)))
+    assert str(composed / "Kbuild") in made
+    assert str(composed / ".config") not in made
+
+
+def test_a_worktree_of_git(tiny_tree: Path) -> None:
+    """Its .git is a file: with it, git would take the composed tree for the checkout."""
+    composed = compose(fetch(str(tiny_tree)))
+    (composed / ".git").symlink_to(tiny_tree / ".git")  # of an older version of ours
+    (tiny_tree / ".git").write_text("gitdir: /elsewhere/.git/worktrees/tiny\n")
+    tree = Tree(tiny_tree, "6.1.999", str(tiny_tree), "folder-1", live=True)
+    assert not os.path.lexists(compose(tree) / ".git")

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from anykernel import cache
 from anykernel.build import Image, ensure_image, kconfig
 from anykernel.cache import CacheError
 from anykernel.errors import BuildError, KconfigError, SourceError, ToolError, UsageError
@@ -233,3 +235,25 @@ def test_a_kernel_developers_environment(
     monkeypatch.setenv(name, "other")
     (tiny_tree / "slowly").write_text(f'test -z "${name}"')
     ensure_image(str(tiny_tree))
+
+
+def test_a_killed_build_leaves_nothing_for_ever(
+    tiny_tree: Path, tmp_path: Path, own_cache: Path
+) -> None:
+    victim = tmp_path / "pid"
+    (tiny_tree / "slowly").write_text(
+        f"test -e {victim} || exit 0; kill -9 $(cat {victim}); exit 1"
+    )
+    code = f"""if True:
+        import os, pathlib
+        from anykernel.build import ensure_image
+        pathlib.Path({str(victim)!r}).write_text(str(os.getpid()))
+        ensure_image({str(tiny_tree)!r})
+    """
+    done = subprocess.run([sys.executable, "-c", code], check=False, timeout=60)
+    assert done.returncode == -signal.SIGKILL
+    (left,) = (own_cache / "images").iterdir()
+    assert left.name.startswith(cache.PREFIX)
+    victim.unlink()
+    image = ensure_image(str(tiny_tree))
+    assert [p.name for p in (own_cache / "images").iterdir()] == [image.id]
