@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -20,14 +20,27 @@ SOURCE = click.option(
     show_default=True,
     help="debian:6.1, debian:6.1.170-3, a folder, git:FOLDER@REVISION or a tarball.",
 )
-FLAVOUR = click.option("--flavour", default="default", show_default=True)
-SEED = click.option("--seed", default=0, show_default=True, help="Of the kernel's randomness.")
+FLAVOUR = click.option(
+    "--flavour", default="default", show_default=True, help="The configuration: default, debug."
+)
+CONFIG = click.option(
+    "--config",
+    multiple=True,
+    metavar="SYMBOL=VALUE",
+    help="A Kconfig value over the flavour's, as in NET_SCH_FQ=y; may be given again.",
+)
+SEED = click.option(
+    "--seed", default=0, show_default=True, help="Same seed, same random numbers in the kernel."
+)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="pytest-anykernel")
 def cli() -> None:
-    """A real Linux kernel, built as a library, for tests."""
+    """A real Linux kernel, built as a library, for tests.
+
+    Begin with `anykernel doctor`, then `anykernel suite smoke`.
+    """
 
 
 @cli.command()
@@ -50,10 +63,13 @@ def doctor() -> None:
 @cli.command()
 @SOURCE
 @FLAVOUR
-@click.option("--config", multiple=True, metavar="SYMBOL=VALUE", help="Kconfig on top.")
+@CONFIG
 @click.option("--quiet", is_flag=True, help="Print only the library's path.")
 def build(source: str, flavour: str, config: tuple[str, ...], quiet: bool) -> None:
-    """Builds a kernel (once) and says where it is."""
+    """Builds a kernel (once) and says where it is.
+
+    The first build takes minutes, what is in the cache is there at once.
+    """
     image = _image(source, flavour, config)
     if quiet:
         click.echo(image.library)
@@ -88,10 +104,11 @@ def components(name: str | None, source: str, flavour: str, as_json: bool) -> No
 @cli.command()
 @SOURCE
 @FLAVOUR
+@CONFIG
 @SEED
-def boot(source: str, flavour: str, seed: int) -> None:
+def boot(source: str, flavour: str, config: tuple[str, ...], seed: int) -> None:
     """Boots a kernel, shows its log and how long it took."""
-    image = _image(source, flavour, ())
+    image = _image(source, flavour, config)
     with _host(image, seed) as host:
         instance = host.instances[0]
         click.echo(instance.console()[1].decode(errors="replace"), nl=False)
@@ -101,14 +118,18 @@ def boot(source: str, flavour: str, seed: int) -> None:
 @cli.command()
 @SOURCE
 @FLAVOUR
+@CONFIG
 @SEED
-def shell(source: str, flavour: str, seed: int) -> None:
-    """A Python prompt with `kernel`, a booted kernel."""
+def shell(source: str, flavour: str, config: tuple[str, ...], seed: int) -> None:
+    """A Python prompt with `kernel`, a booted kernel.
+
+    Ctrl-D or exit() ends it. A script on stdin is run line by line.
+    """
     import code
 
     from anykernel.kernel import Kernel
 
-    image = _image(source, flavour, ())
+    image = _image(source, flavour, config)
     with _host(image, seed) as host:
         kernel = Kernel(host.instances[0], image)
         banner = (
@@ -125,9 +146,10 @@ def shell(source: str, flavour: str, seed: int) -> None:
 @FLAVOUR
 @click.argument("pytest_arguments", nargs=-1, type=click.UNPROCESSED)
 def suite(name: str | None, source: str, flavour: str, pytest_arguments: tuple[str, ...]) -> None:
-    """Runs a shipped suite on a kernel; without NAME, lists them.  More arguments go to pytest."""
-    import subprocess
+    """Runs a shipped suite on a kernel; without NAME, lists them.
 
+    All other arguments go to pytest: anykernel suite smoke -k ping --kernel-seed=5
+    """
     from anykernel.cli.suites import find, names
 
     if name is None:
@@ -143,7 +165,8 @@ def suite(name: str | None, source: str, flavour: str, pytest_arguments: tuple[s
         "no:cacheprovider",
     ]
     argv = [sys.executable, "-m", "pytest", str(folder), f"--rootdir={folder}"]
-    sys.exit(subprocess.run([*argv, *arguments, *pytest_arguments]).returncode)
+    # In our place: Ctrl-C and the exit code are pytest's.
+    os.execv(sys.executable, [*argv, *arguments, *pytest_arguments])
 
 
 @cli.group()
@@ -153,59 +176,82 @@ def cache() -> None:
 
 @cache.command("list")
 def cache_list() -> None:
-    """Lists sources and images with their sizes."""
-    from anykernel import cache as store
+    """Lists sources, builds and images with their sizes."""
+    from anykernel.cli import stored
     from anykernel.settings import settings
 
     click.echo(settings().cache_dir)
+    total = 0
     for kind in ("sources", "trees", "objects", "images"):
-        for path in sorted(store.directory(kind).iterdir()):
-            if path.is_dir() and not path.name.startswith(store.PREFIX):
-                click.echo(f"  {kind:8} {path.name:36} {_size(path) / 1e6:8.0f} MB")
+        for path in stored.ours(kind):
+            if path.is_dir():
+                size = stored.size(path)
+                total += size
+                line = f"  {kind:8} {path.name:36} {size / 1e6:8.0f} MB  {stored.about(path)}"
+                click.echo(line.rstrip())
+    ccache = settings().ccache_dir
+    if ccache.is_dir():
+        click.echo(f"  ccache   {ccache!s:36} {stored.size(ccache) / 1e6:8.0f} MB")
+    click.echo(f"  {'all but ccache':45} {total / 1e6:8.0f} MB")
 
 
 @cache.command("verify")
 def cache_verify() -> None:
     """Looks for damage; a damaged entry is removed and will be made again."""
-    from anykernel import cache as store
+    from anykernel.cli import stored
 
     damaged = 0
     for kind in ("sources", "images"):
-        for path in sorted(store.directory(kind).iterdir()):
-            if not path.is_dir() or path.name.startswith(store.PREFIX):
-                continue
-            if store.load(kind, path.name) is None:
+        for path in stored.ours(kind):
+            wrong = stored.damage(path) if path.is_dir() else None
+            if wrong and stored.remove(kind, path) is not None:
                 damaged += 1
-                click.echo(f"{kind}/{path.name} was damaged and is removed")
+                click.echo(f"{kind}/{path.name} was damaged and is removed: {wrong}")
     click.echo("all else is whole" if damaged else "all is whole")
 
 
 @cache.command("prune")
-@click.option("--days", default=30, show_default=True, help="Keep what was used since.")
+@click.option(
+    "--days",
+    type=click.IntRange(min=0),
+    default=30,
+    show_default=True,
+    help="Keep what was used in the last DAYS days.",
+)
 def cache_prune(days: int) -> None:
-    """Removes builds and images that were not used for a while, and half-made leftovers."""
+    """Removes builds and images that were not used for a while, and half-made leftovers.
+
+    Sources stay, and what another process is building.
+    """
     from anykernel import cache as store
+    from anykernel.cli import stored
 
     freed = 0
     for kind in ("images", "objects", "trees"):
         store.sweep(store.directory(kind))
-        for path in store.directory(kind).iterdir():
-            unused = time.time() - path.stat().st_mtime > days * 86400
-            if unused and not path.name.startswith(store.PREFIX):
-                freed += _size(path)
-                store.remove(path)
+        for path in stored.ours(kind):
+            if time.time() - path.stat().st_mtime > days * 86400:
+                freed += stored.remove(kind, path) or 0
     click.echo(f"freed {freed / 1e6:.0f} MB")
 
 
 @cache.command("clear")
 @click.confirmation_option(prompt="Remove all sources, builds and images?")
 def cache_clear() -> None:
-    """Removes everything; it can all be fetched and built again."""
-    from anykernel import cache as store
-    from anykernel.settings import settings
+    """Removes all sources, builds and images; they can be fetched and built again.
 
-    for kind in ("images", "objects", "trees", "sources", "apt", "host"):
-        store.remove(settings().cache_dir / kind)
+    Files of other programs stay, ccache's among them, and what another process is building.
+    """
+    from anykernel.cli import stored
+
+    freed = 0
+    for kind in stored.NAMES:
+        for path in stored.ours(kind, parts=True):
+            removed = stored.remove(kind, path)
+            if removed is None:
+                click.echo(f"{kind}/{path.name} is being built and stays", err=True)
+            freed += removed or 0
+    click.echo(f"freed {freed / 1e6:.0f} MB")
 
 
 def _image(source: str, flavour: str, config: tuple[str, ...]) -> Image:
@@ -215,8 +261,10 @@ def _image(source: str, flavour: str, config: tuple[str, ...]) -> Image:
     values = {}
     for item in config:
         symbol, equals, value = item.partition("=")
-        if not equals:
-            raise click.BadParameter(f"{item!r}: write SYMBOL=VALUE, as in NET_SCH_FQ=y")
+        if not (symbol and equals and value):
+            raise click.BadParameter(
+                f"{item!r}: write SYMBOL=VALUE, as in NET_SCH_FQ=y", param_hint="--config"
+            )
         values[symbol] = value
     with terminal_progress() as progress:
         return ensure_image(source, flavour, config=values or None, progress=progress)
@@ -226,8 +274,3 @@ def _host(image: Image, seed: int) -> Host:
     from anykernel.host import Host
 
     return Host(image, seed=seed)
-
-
-def _size(path: Path) -> int:
-    """Bytes below a folder, links not followed."""
-    return sum(p.lstat().st_size for p in path.rglob("*") if not p.is_dir())

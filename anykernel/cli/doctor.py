@@ -29,6 +29,9 @@ TOOLS = (
     ("tar", "unpacks sources"),
     ("apt-get", "fetches Debian's sources"),
     ("dpkg-source", "unpacks exact point releases"),
+    ("patch", "applies Debian's changes to them"),
+    ("perl", "runs scripts of the kernel's build"),
+    ("git", "fetches git: sources"),
 )
 ROOM = 4 << 30
 PR_GET_NO_NEW_PRIVS = 39

@@ -116,6 +116,8 @@ def test_build_refuses_what_can_not_be(tiny_tree: Path, tmp_path: Path) -> None:
     assert "did you mean NET_FORBIDDEN" in fails(*build, "NET_FORBIDEN=y")
     assert "write SYMBOL=VALUE" in fails(*build, "NET_FORBIDDEN")
     assert "was not granted" in fails(*build, "NET_FORBIDDEN=y")
+    for wrong in ("=y", "NET_FORBIDDEN="):
+        assert "write SYMBOL=VALUE" in fails(*build, wrong)
 
 
 @pytest.mark.usefixtures("own_cache")
