@@ -100,14 +100,16 @@ def about(path: Path) -> str:
 
 
 def size(path: Path) -> int:
-    """Bytes of a file or below a folder.  Links are not followed; what vanishes meanwhile is 0."""
+    """Bytes of a file or below a folder.  Links are nothing, as is what vanishes meanwhile."""
     if not path.is_dir() or path.is_symlink():
-        return _bytes(str(path))
-    return sum(_bytes(f"{top}/{name}") for top, _, names in os.walk(path) for name in names)
-
-
-def _bytes(path: str) -> int:
-    try:
-        return os.lstat(path).st_size
-    except OSError:
-        return 0
+        return 0 if path.is_symlink() else path.stat().st_size
+    total, folders = 0, [str(path)]
+    while folders:
+        with contextlib.suppress(OSError), os.scandir(folders.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(entry.path)
+                elif not entry.is_symlink():  # a composed tree has 80000: don't ask for each
+                    with contextlib.suppress(OSError):
+                        total += entry.stat(follow_symlinks=False).st_size
+    return total

@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: GPL-2.0
+"""`anykernel suite`: names, and what reaches pytest."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from anykernel.cli import suites
+from anykernel.errors import UsageError
+from anykernel.kernel import Kernel
+from suites.selftest.cli.test_commands import fails, run
+
+
+@pytest.mark.parametrize("name", ["", "nothing", "selftest", "../suites/smoke", ".", "SMOKE"])
+def test_only_what_is_listed_runs(name: str) -> None:
+    with pytest.raises(UsageError, match=r"there is no suite .*; there are: fuzz, smoke"):
+        suites.find(name)
+
+
+def test_a_refusal_comes_before_a_build() -> None:
+    said = fails("suite", "smok", "--source", "debian:6.1", env={"ANYKERNEL_CACHE": "/dev/null/x"})
+    assert "did you mean smoke?" in said
+
+
+def test_every_suite_has_tests() -> None:
+    for name in suites.names():
+        assert list(suites.find(name).glob("test_*.py"))
+
+
+def test_options_of_pytest(kernel: Kernel) -> None:
+    image = kernel.image
+    source = ("--source", image.source, "--flavour", image.flavour)
+    done = run("suite", "smoke", *source, "-q", "--collect-only", "-k", "ping and not six")
+    assert done.returncode == 0, done.stdout + done.stderr
+    ids = re.findall(r"^(\S+)::", done.stdout, re.M)
+    assert ids and all("test_ping.py" in name for name in ids)
+    wrong = run("suite", "smoke", *source, "--no-such-option")
+    assert wrong.returncode == 4
+    assert "--no-such-option" in wrong.stderr
