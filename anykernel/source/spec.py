@@ -32,7 +32,7 @@ def fetch(spec: str, say: Say | None = None) -> Tree:
     if spec.startswith("git:"):
         return _git(spec, say)
     path = Path(spec).expanduser()
-    if path.is_dir():
+    if spec and path.is_dir():
         return _folder(spec, path.resolve())
     if TARBALL.search(spec):
         if not path.is_file():

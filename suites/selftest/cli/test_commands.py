@@ -242,3 +242,9 @@ def test_clear_asks_first(tiny_tree: Path, own_cache: Path) -> None:
     assert run("cache", "clear", stdin="y\n").returncode == 0
     assert not library.exists()
     assert (own_cache / "notes.txt").exists()
+
+
+def test_python_m_anykernel() -> None:
+    command = [sys.executable, "-m", "anykernel", "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == run("--version").stdout

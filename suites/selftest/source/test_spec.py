@@ -48,7 +48,7 @@ def pack(folder: Path, archive: Path, top: str = "linux-6.1.999") -> Path:
 
 
 @pytest.mark.parametrize(
-    "spec", ["6.1", "linux", "debian", "http://example.org/x", "debian:", "debian:six"]
+    "spec", ["", "6.1", "linux", "debian", "http://example.org/x", "debian:", "debian:six"]
 )
 def test_what_is_no_specification(spec: str) -> None:
     with pytest.raises((UsageError, SourceError)) as caught:
