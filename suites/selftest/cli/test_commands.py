@@ -15,7 +15,13 @@ import pytest
 
 from anykernel.kernel import Kernel
 
-MAIN = [sys.executable, "-c", "from anykernel.cli import main; main()"]
+CODE = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored, in a run in the background
+from anykernel.cli import main
+main()
+"""
+MAIN = [sys.executable, "-c", CODE]
 
 
 def run(
