@@ -18,7 +18,7 @@ from anykernel.build.compose import compose, overlay_id
 from anykernel.build.kbuild import Progress
 from anykernel.source import Tree, fetch
 
-FORMAT = "3"
+FORMAT = "4"
 """Of an entry in the cache: another when older ones can't be read any more."""
 
 
@@ -38,7 +38,8 @@ class Image:
     tree: Path
     """The composed tree that it was built from."""
     objects: Path = Path()
-    """The object files, by their paths in the tree; the file `order` lists them in link order."""
+    """The object files, by their paths in the tree; the files `order` and
+    `library` list them in link order, those of lib.a in the latter."""
 
 
 def ensure_image(
@@ -134,13 +135,10 @@ def _build(
 
 def _keep_objects(objects: Path, to: Path) -> None:
     """Copies what vmlinux was linked from: the next build would write into it."""
-    names = []
-    for archive in (objects / "vmlinux.a", objects / "lib/lib.a"):
-        if archive.exists():
-            listed = proc.run(["ar", "t", str(archive.relative_to(objects))], cwd=objects)
-            names += listed.split()
-    for name in names:
-        (to / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(objects / name, to / name)
-    to.mkdir(exist_ok=True)
-    (to / "order").write_text("\n".join(names) + "\n")
+    to.mkdir()
+    for archive, record in (("vmlinux.a", "order"), ("lib/lib.a", "library")):
+        listed = proc.run(["ar", "t", archive], cwd=objects) if (objects / archive).exists() else ""
+        for name in listed.split():
+            (to / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(objects / name, to / name)
+        (to / record).write_text(listed)

@@ -74,8 +74,26 @@ def components(image: Image) -> dict[str, Component]:
 @functools.cache
 def objects(image: Image) -> list[Object]:
     """The objects that an image was linked from, in link order."""
-    names = (image.objects / "order").read_text().split()
-    return [read(image.objects / name, name) for name in names]
+    linked, library = (
+        [read(image.objects / name, name) for name in (image.objects / record).read_text().split()]
+        for record in ("order", "library")
+    )
+    return linked + pulled(linked, library)
+
+
+def pulled(linked: list[Object], library: list[Object]) -> list[Object]:
+    """The members of a library that the linker takes: those that others need, and so on."""
+    taken: list[Object] = []
+    defined = {symbol for one in linked for symbol in one.defined | one.weak}
+    needed = {symbol for one in linked for symbol in one.undefined} - defined
+    left = list(library)
+    while chosen := [one for one in left if not needed.isdisjoint(one.defined | one.weak)]:
+        taken += chosen
+        left = [one for one in left if one not in chosen]
+        defined |= {symbol for one in chosen for symbol in one.defined | one.weak}
+        needed |= {symbol for one in chosen for symbol in one.undefined}
+        needed -= defined
+    return taken
 
 
 def group(objects: Iterable[Object]) -> dict[str, Component]:

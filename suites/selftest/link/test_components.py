@@ -13,7 +13,7 @@ import pytest
 
 from anykernel.errors import UsageError
 from anykernel.kernel import Kernel
-from anykernel.link.components import component_of, components, find, group, objects
+from anykernel.link.components import component_of, components, find, group, objects, pulled
 from anykernel.link.objects import Object, read
 
 EXPECTED = {
@@ -168,6 +168,22 @@ def test_groups(one: Object) -> None:
     assert found["net/tomorrow"].needs == {"lib": 1}
     assert found["lib"].needs == {"net/tomorrow": 1}
     assert found["lib"].needed_by == {"net/tomorrow": 1}
+
+
+def test_a_librarys_members_are_taken_when_they_are_needed() -> None:
+    def made(path: str, defined: str, undefined: str = "", optional: str = "") -> Object:
+        sets = [frozenset(names.split()) for names in (defined, undefined, optional)]
+        return Object(path, sets[0], frozenset(), sets[1], sets[2], 1, ())
+
+    library = [
+        made("lib/c.o", "c"),
+        made("lib/b.o", "b", "c"),
+        made("lib/unused.o", "unused"),
+        made("lib/weakly.o", "weakly"),
+        made("lib/there.o", "main"),
+    ]
+    taken = pulled([made("init/main.o", "main", "b", "weakly")], library)
+    assert {one.path for one in taken} == {"lib/b.o", "lib/c.o"}
 
 
 def test_no_object_file(tmp_path: Path) -> None:
