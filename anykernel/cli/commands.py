@@ -126,12 +126,8 @@ def shell(source: str, flavour: str, config: tuple[str, ...], seed: int) -> None
     Ctrl-D or exit() ends it. A script on stdin is run line by line.
     """
     import code
-    import contextlib
 
     from anykernel.kernel import Kernel
-
-    with contextlib.suppress(ImportError):
-        import readline  # noqa: F401 - editing and history, where Python has it
 
     image = _image(source, flavour, config)
     with _host(image, seed) as host:
