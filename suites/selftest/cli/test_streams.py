@@ -70,31 +70,6 @@ def until(terminal: int, text: str) -> str:
     return said
 
 
-def test_ctrl_c_in_a_shell_is_for_the_line(kernel: Kernel) -> None:
-    pid, terminal = pty.fork()
-    if pid == 0:
-        os.execve(MAIN[0], [*MAIN, "shell", *of(kernel)], {**os.environ, "TERM": "dumb"})
-    try:
-        until(terminal, ">>> ")
-        os.write(terminal, b"1 +")
-        said = ""
-        for _ in range(100):  # Python overlooks one that comes just before its readline waits
-            os.write(terminal, b"\x03")
-            if select.select([terminal], [], [], 0.3)[0]:
-                said += os.read(terminal, 4096).decode(errors="replace")
-            if "KeyboardInterrupt" in said:
-                break
-        assert "KeyboardInterrupt" in said
-        os.write(terminal, b"kernel.os.getpid() + 41\n")
-        until(terminal, "42\r\n>>> ")
-        os.write(terminal, b"\x04")
-        with pytest.raises(OSError):  # it is closed
-            until(terminal, "more")
-        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
-    finally:
-        os.close(terminal)
-
-
 @pytest.mark.usefixtures("own_cache")
 def test_a_build_on_a_terminal(tiny_tree: Path) -> None:
     """The bar is on stderr, and gone when the work is done; stdout is for programs."""
