@@ -16,9 +16,10 @@ from anykernel import cache, proc
 from anykernel.build import kbuild, kconfig
 from anykernel.build.compose import compose, overlay_id
 from anykernel.build.kbuild import Progress
+from anykernel.build.kept import keep
 from anykernel.source import Tree, fetch
 
-FORMAT = "4"
+FORMAT = "6"
 """Of an entry in the cache: another when older ones can't be read any more."""
 
 
@@ -38,8 +39,11 @@ class Image:
     tree: Path
     """The composed tree that it was built from."""
     objects: Path = Path()
-    """The object files, by their paths in the tree; the files `order` and
-    `library` list them in link order, those of lib.a in the latter."""
+    """What it was linked from, by paths in the tree; see kept.py."""
+    components: tuple[str, ...] = ()
+    """The parts of the whole kernel that it was linked from; none: all."""
+    ledger: Path | None = None
+    """The list of its stubs, where it has only parts."""
 
 
 def ensure_image(
@@ -127,18 +131,7 @@ def _build(
         shutil.copyfile(unstripped if unstripped.exists() else objects / "vmlinux", to / "vmlinux")
         shutil.copyfile(objects / ".config", to / "config")
         shutil.copyfile(log, to / "build.log")
-        _keep_objects(objects, to / "objects")
+        keep(objects, to / "objects")
     data = {"release": tree.release, "tree": str(composed), "spec": tree.spec}
     data["library"] = library.name
     return data, [library.name, "vmlinux", "config"]
-
-
-def _keep_objects(objects: Path, to: Path) -> None:
-    """Copies what vmlinux was linked from: the next build would write into it."""
-    to.mkdir()
-    for archive, record in (("vmlinux.a", "order"), ("lib/lib.a", "library")):
-        listed = proc.run(["ar", "t", archive], cwd=objects) if (objects / archive).exists() else ""
-        for name in listed.split():
-            (to / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(objects / name, to / name)
-        (to / record).write_text(listed)

@@ -8,16 +8,24 @@ component by itself.
 from __future__ import annotations
 
 import functools
+import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from anykernel import cache
 from anykernel.build import Image
 from anykernel.link.objects import Object, read
+from anykernel.link.policy import load
 
+TABLE = "1"
+"""The format of what is cached of an image's objects."""
 BASE = "base"
 """What every kernel has: init/, kernel/, arch/."""
+NETDEV = "drivers/net/lib"
+"""Our virtual Ethernet device, which needs net/core: arch/lib/net/."""
 WHOLE = {"init": BASE, "arch": BASE, "kernel": BASE, "usr": BASE}
 """Folders that are one component with all below them; those at the top that aren't named here and
 have no folders of components below are so under their own name (mm, lib, crypto, ...)."""
@@ -50,10 +58,17 @@ class Component:
         return [call for found in self.objects for call in found.initcalls]
 
 
-def component_of(path: str) -> str:
-    """The component of an object by its path: 'net/ipv4' of net/ipv4/tcp_input.o."""
+def component_of(path: str, split: Mapping[str, str] | None = None) -> str:
+    """The component of an object by its path: 'net/ipv4' of net/ipv4/tcp_input.o.
+
+    split: objects that are components of their own, by path.
+    """
+    if split and path in split:
+        return split[path]
     folders = path.split("/")[:-1]
     top = folders[0] if folders else BASE
+    if folders[:3] == ["arch", "lib", "net"]:
+        return NETDEV
     if top not in PARTS:
         return WHOLE.get(top, top)
     if "netfilter" in folders:
@@ -68,17 +83,41 @@ def component_of(path: str) -> str:
 
 def components(image: Image) -> dict[str, Component]:
     """The components of an image, in link order."""
-    return group(objects(image))
+    return group(objects(image), load().split)
+
+
+def listed(image: Image) -> tuple[list[str], list[str]]:
+    """The paths of the objects that an image was linked from, in link order: those of vmlinux.a,
+    and those of lib.a, of which the linker takes what is needed."""
+    order, library = ((image.objects / record).read_text() for record in ("order", "library"))
+    return order.split(), library.split()
 
 
 @functools.cache
 def objects(image: Image) -> list[Object]:
     """The objects that an image was linked from, in link order."""
-    linked, library = (
-        [read(image.objects / name, name) for name in (image.objects / record).read_text().split()]
-        for record in ("order", "library")
-    )
-    return linked + pulled(linked, library)
+    found = cache.make("symbols", f"{image.id}-{TABLE}", lambda to: _table(image, to))
+    table = json.loads((found.path / "table.json").read_text())
+    return [
+        Object(
+            path,
+            *(frozenset(names) for names in sets),
+            size=size,
+            initcalls=tuple((level, call) for level, call in initcalls),
+        )
+        for path, *sets, size, initcalls in table
+    ]
+
+
+def _table(image: Image, to: Path) -> tuple[dict[str, Any], list[str]]:
+    """Reading a thousand files takes a second, reading one of all that they say a tenth."""
+    linked, library = ([read(image.objects / n, n) for n in names] for names in listed(image))
+    rows = [
+        [o.path, *map(sorted, (o.defined, o.weak, o.undefined, o.optional)), o.size, o.initcalls]
+        for o in linked + pulled(linked, library)
+    ]
+    (to / "table.json").write_text(json.dumps(rows))
+    return {}, ["table.json"]
 
 
 def pulled(linked: list[Object], library: list[Object]) -> list[Object]:
@@ -96,12 +135,14 @@ def pulled(linked: list[Object], library: list[Object]) -> list[Object]:
     return taken
 
 
-def group(objects: Iterable[Object]) -> dict[str, Component]:
+def group(
+    objects: Iterable[Object], split: Mapping[str, str] | None = None
+) -> dict[str, Component]:
     """Components of objects, with who needs whom."""
     found: dict[str, Component] = {}
     homes: dict[str, str] = {}
     for one in objects:
-        name = component_of(one.path)
+        name = component_of(one.path, split)
         found.setdefault(name, Component(name)).objects.append(one)
         for symbol in one.weak:
             homes.setdefault(symbol, name)

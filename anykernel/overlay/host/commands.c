@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <linux/futex.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -134,6 +135,52 @@ static uint32_t poll(struct kernel *k, struct hk_command *c)
 	return HK_OK;
 }
 
+/* Memory of the kernel, or of the shared window that tests own. */
+static bool is_memory(struct kernel *k, uint64_t address, uint64_t size)
+{
+	uint64_t user = (uint64_t)k->shared + HK_USER_AT;
+
+	if (address >= user && address < user + HK_USER_SIZE)
+		return size <= user + HK_USER_SIZE - address;
+	return address >= (uint64_t)k->base && address < (uint64_t)k->high &&
+	       size <= (uint64_t)k->high - address;
+}
+
+static uint32_t read_memory(struct kernel *k, struct hk_command *c)
+{
+	if (c->args[2] > HK_OUT_SIZE || c->args[1] > HK_OUT_SIZE - c->args[2] ||
+	    !is_memory(k, c->args[0], c->args[1])) {
+		c->ret = -EFAULT;
+		return HK_BAD;
+	}
+	memcpy(shm + HK_OUT_AT + c->args[2], (void *)c->args[0], c->args[1]);
+	return HK_OK;
+}
+
+/* Code may be written, too: that is how a function gets another's body.  It isn't
+ * part of snapshots. */
+static uint32_t write_memory(struct kernel *k, struct hk_command *c)
+{
+	uint64_t first = c->args[0] & ~(PAGE - 1);
+	uint64_t pages = (c->args[0] + c->args[1] + PAGE - 1 - first) & ~(PAGE - 1);
+	bool code = c->args[0] < (uint64_t)k->low && c->args[0] >= (uint64_t)k->base;
+
+	if (c->args[2] > HK_IN_SIZE || c->args[1] > HK_IN_SIZE - c->args[2] ||
+	    !is_memory(k, c->args[0], c->args[1]) ||
+	    (code && first + pages > (uint64_t)k->low)) {
+		c->ret = -EFAULT;
+		return HK_BAD;
+	}
+	if (code && mprotect((void *)first, pages, PROT_READ | PROT_WRITE)) {
+		c->ret = -errno;
+		return HK_BAD;
+	}
+	memcpy((void *)c->args[0], shm + HK_IN_AT + c->args[2], c->args[1]);
+	if (code)
+		mprotect((void *)first, pages, PROT_READ | PROT_EXEC);
+	return HK_OK;
+}
+
 static uint32_t execute_one(struct kernel *k, struct hk_command *c)
 {
 	switch (c->op) {
@@ -174,6 +221,10 @@ static uint32_t execute_one(struct kernel *k, struct hk_command *c)
 	case HK_RESTORE:
 		c->ret = snapshot_restore(k, c->args[0]);
 		return c->ret < 0 ? HK_BAD : HK_OK;
+	case HK_READ:
+		return read_memory(k, c);
+	case HK_WRITE:
+		return write_memory(k, c);
 	case HK_HASH:
 		c->extra = memory_hash(k);
 		return HK_OK;

@@ -153,6 +153,25 @@ static void op_crash(void *host, uint32_t kind, const char *what)
 	crash(host, kind == LIB_CRASH_HALT ? HK_HALT : HK_PANIC, what);
 }
 
+static void op_stub(void *host, uint32_t number, const char *name, uint32_t granted,
+		    uint32_t count, const uint64_t *args)
+{
+	struct kernel *k = host;
+	char what[128];
+	int n;
+
+	if (number < HK_STUBS)
+		k->shared->stubs[number]++;
+	if (granted || k->shared->stubs_pass)
+		return;
+	n = snprintf(what, sizeof(what), "stub reached: %s(", name);
+	for (uint32_t i = 0; i < count && n < (int)sizeof(what); i++)
+		n += snprintf(what + n, sizeof(what) - n, "%s%#lx", i ? ", " : "", args[i]);
+	if (n < (int)sizeof(what))
+		snprintf(what + n, sizeof(what) - n, ")");
+	crash(k, HK_STUB, what);
+}
+
 void boot_kernel(struct kernel *k)
 {
 	struct lib_host_ops ops = {
@@ -161,7 +180,7 @@ void boot_kernel(struct kernel *k)
 		.console = op_console, .entropy = op_entropy,
 		.netdev_next = op_netdev_next, .netdev_pull = op_netdev_pull,
 		.netdev_xmit = op_netdev_xmit, .stack_guard = op_stack_guard,
-		.signal = op_signal, .crash = op_crash,
+		.signal = op_signal, .crash = op_crash, .stub = op_stub,
 	};
 	uint8_t *user = (uint8_t *)k->shared + HK_USER_AT;
 	struct lib_boot boot = {

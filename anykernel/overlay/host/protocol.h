@@ -15,7 +15,7 @@
 #include <stdint.h>
 
 #define HK_MAGIC 0x4c4b4e41
-#define HK_VERSION 2
+#define HK_VERSION 3
 #define HK_BASE 0x100000000 /* where the host maps the shared memory */
 #define HK_MAX_COMMANDS 4096
 #define HK_COMMANDS_AT 0x1000
@@ -35,6 +35,7 @@
 #define HK_USER_SIZE 0xb70000
 #define HK_KERNEL_SIZE 0x1000000
 #define HK_SIGNALS 64 /* caught signals that are remembered */
+#define HK_STUBS 1024 /* stubs that are counted */
 
 enum hk_op {
 	HK_SYSCALL = 1,	/* slot, nr, args, timeout: ret */
@@ -50,6 +51,8 @@ enum hk_op {
 	HK_HASH,	/* extra: hash of the kernel's memory */
 	HK_BENCH,	/* the next args[0] commands args[1] times; extra: ns */
 	HK_WAIT,	/* slot, timeout: until the task is back; ret */
+	HK_READ,	/* args[0]: address, args[1]: bytes, args[2]: offset in frames out */
+	HK_WRITE,	/* args[0]: address, args[1]: bytes, args[2]: offset in frames in */
 	HK_QUIT
 };
 
@@ -72,7 +75,8 @@ enum hk_crash {
 	HK_OVERFLOW,	/* kernel stack */
 	HK_LOCKUP,	/* stopped by the budget */
 	HK_SANDBOX,	/* a system call that the sandbox forbids */
-	HK_HALT		/* reboot, power off */
+	HK_HALT,	/* reboot, power off */
+	HK_STUB		/* a stub that nobody granted a behaviour */
 };
 
 struct hk_header {
@@ -139,6 +143,8 @@ struct hk_kernel {
 	uint64_t deadline;	/* the next timer, or ~0 */
 	uint64_t signals_head;	/* signals caught so far */
 	struct hk_signal signals[HK_SIGNALS];
+	uint32_t stubs_pass;	/* set by the client: stubs without a grant return 0 */
+	uint32_t stubs[HK_STUBS];	/* how often each was reached, since the host's start */
 };
 
 /* A record of the capture ring; data follows, then padding to 8 bytes.  A record

@@ -39,7 +39,7 @@ enum lib_crash_kind {
 };
 
 /*
- * What the kernel asks of its host.  All pointers are required.  `host` is
+ * What the kernel asks of its host.  All pointers but the last are required.  `host` is
  * handed back as the first argument of every operation.
  */
 struct lib_host_ops {
@@ -84,6 +84,13 @@ struct lib_host_ops {
 	/* The kernel can't go on (enum lib_crash_kind); `what` is one line.
 	 * Must not return: leave with longjmp or exit.  fiber. */
 	void (*crash)(void *host, uint32_t kind, const char *what);
+
+	/* A function of a component that the image was linked without was called:
+	 * its stub's number and name, whether a policy grants it a behaviour, and
+	 * its first `count` arguments as words.  To return from one that isn't
+	 * granted makes it return 0.  NULL: that is a panic.  fiber. */
+	void (*stub)(void *host, uint32_t number, const char *name, uint32_t granted,
+		     uint32_t count, const uint64_t *args);
 };
 
 /* How to boot; read only during lib_init. */
@@ -128,6 +135,9 @@ struct lib_task {
 #define LIB_SYS_NETDEV_DEL	0x10002	/* args[0]: dev */
 #define LIB_SYS_NETDEV_CARRIER	0x10003	/* args[0]: dev, args[1]: 0 or 1 */
 #define LIB_SYS_SHOW_TASKS	0x10004	/* task list with stacks to the console */
+#define LIB_SYS_CALL		0x10005	/* args[0]: address of a function; args[1]:
+					 * uint64_t[7] of the user's: 6 arguments, and
+					 * room for its result */
 
 struct lib_netdev_config {
 	uint32_t version;	/* LIB_ABI_VERSION */
@@ -194,7 +204,7 @@ LIB_EXPORT const struct lib_state *lib_get_state(void);
 /* "Linux version ..." as in /proc/version.  host. */
 LIB_EXPORT const char *lib_version(void);
 
-_Static_assert(sizeof(struct lib_host_ops) == 96, "public ABI");
+_Static_assert(sizeof(struct lib_host_ops) == 104, "public ABI");
 _Static_assert(sizeof(struct lib_boot) == 56, "public ABI");
 _Static_assert(sizeof(struct lib_task) == 88, "public ABI");
 _Static_assert(sizeof(struct lib_netdev_config) == 40, "public ABI");

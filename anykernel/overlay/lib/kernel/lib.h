@@ -36,7 +36,13 @@ void lib_memory_init(void);
 extern u64 lib_deadline;
 void lib_timer_interrupt(void);
 
-/* netdev.c */
+/* call.c */
+long lib_call(unsigned long address, u64 __user *user);
+
+/* stub.c: stub `number` of a component that isn't in the image was called. */
+void lib_stub_reached(u32 number, const char *name, u32 granted, u32 count, const u64 *args);
+
+/* ../net/netdev.c, or nonet.c */
 void lib_netdev_interrupt(void);
 long lib_netdev_add(const struct lib_netdev_config __user *config);
 long lib_netdev_del(unsigned int dev);

@@ -133,6 +133,8 @@ static long execute(u64 nr, const u64 *a)
 	case LIB_SYS_SHOW_TASKS:
 		show_state();
 		return 0;
+	case LIB_SYS_CALL:
+		return lib_call(a[0], (u64 __user *)a[1]);
 	}
 	return -ENOSYS;
 }

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Types, signatures and constants of a kernel, by name: drgn over an image's debugging
+information, without any memory."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from anykernel.errors import UsageError
+
+
+@functools.cache
+def program(vmlinux: Path) -> Any:
+    """A drgn.Program that knows the types of `vmlinux`.  Raises UsageError."""
+    import drgn
+
+    flags = drgn.PlatformFlags.IS_64_BIT | drgn.PlatformFlags.IS_LITTLE_ENDIAN
+    made = drgn.Program(drgn.Platform(drgn.Architecture.X86_64, flags))
+    module = made.extra_module(str(vmlinux), create=True)
+    try:
+        module.try_file(str(vmlinux), force=True)
+    except OSError as error:
+        raise UsageError(f"{vmlinux} can't be read: {error}") from None
+    if module.debug_file_status != drgn.ModuleFileStatus.HAVE:
+        raise UsageError(f"{vmlinux} has no debugging information: anykernel build makes it anew")
+    return made
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter of a function, in the shape that the ABI sees."""
+
+    name: str
+    c_type: str
+    """As the kernel writes it: 'struct sk_buff *'."""
+    type: Any
+    """drgn.Type."""
+
+
+@dataclass(frozen=True)
+class Signature:
+    """A function's type."""
+
+    name: str
+    parameters: tuple[Parameter, ...]
+    returns: Any
+    """drgn.Type."""
+    variadic: bool
+
+    def __str__(self) -> str:
+        listed = [f"{one.c_type} {one.name}".replace("* ", "*") for one in self.parameters]
+        listed += ["..."] if self.variadic else []
+        head = f"{self.returns.type_name()} ".replace("* ", "*")
+        return f"{head}{self.name}({', '.join(listed) or 'void'})"
+
+
+def signature(prog: Any, name: str, file: str | None = None) -> Signature | None:
+    """The signature of function `name` (of source `file`, where several have one), or None for
+    what has no type: assembler."""
+    try:
+        found = prog.function(name, file)
+    except LookupError:
+        return None
+    return of_type(name, found.type_)
+
+
+def of_type(name: str, function: Any) -> Signature:
+    """A Signature of a drgn function type."""
+    parameters = tuple(
+        Parameter(one.name or f"a{number}", one.type.type_name(), one.type)
+        for number, one in enumerate(function.parameters)
+    )
+    return Signature(name, parameters, function.type, function.is_variadic)
+
+
+def plain(kind: Any) -> Any:
+    """A type without typedefs."""
+    import drgn
+
+    while kind.kind == drgn.TypeKind.TYPEDEF:
+        kind = kind.type
+    return kind

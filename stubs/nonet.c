@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: GPL-2.0
+/* The one network namespace of a kernel without networking: held, and empty. */
+#include <linux/init.h>
+#include <net/net_namespace.h>
+
+void __init net_ns_init(void)
+{
+#ifdef ns_common_init	/* newer trees count references there */
+	if (ns_common_init(&init_net))
+		panic("no network namespace");
+#else
+	refcount_set(&init_net.ns.count, 1);
+#endif
+}
+
+/* Of all namespaces there is the first; what the operations make for it is used. */
+int register_pernet_subsys(struct pernet_operations *ops)
+{
+	return ops->init ? ops->init(&init_net) : 0;
+}
