@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 /* The one network namespace of a kernel without networking: held, and empty. */
 #include <linux/init.h>
+#include <linux/user_namespace.h>
 #include <net/net_namespace.h>
 
 void __init net_ns_init(void)
 {
+	init_net.user_ns = &init_user_ns;
 #ifdef ns_common_init	/* newer trees count references there */
 	if (ns_common_init(&init_net))
 		panic("no network namespace");

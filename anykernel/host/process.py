@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from anykernel.errors import HostDied, UsageError
 from anykernel.host import compiled
 from anykernel.host.instance import Instance
+from anykernel.host.report import CrashReport
 
 if TYPE_CHECKING:
     from anykernel.build.image import Image
@@ -97,7 +98,7 @@ class Host:
         pause = 0.0002
         while self.header.ready != kernels:
             if self._process.poll() is not None:
-                raise self.died("while its kernels booted")
+                raise self.died("while its kernels booted", self._crashes())
             if time.monotonic() > end:
                 self.close()
                 raise HostDied(
@@ -141,7 +142,13 @@ class Host:
                 stopped += 1
                 end = time.monotonic() + 1
 
-    def died(self, when: str) -> HostDied:
+    def _crashes(self) -> str:
+        """How kernels crashed that never came to be instances."""
+        found = range((len(self.map) - self.c.HK_KERNELS_AT) // self.c.HK_KERNEL_SIZE)
+        dead = [index for index in found if self.kernel_struct(index).crash]
+        return "\n".join(CrashReport.read(self, index).render() for index in dead)
+
+    def died(self, when: str, crashes: str = "") -> HostDied:
         """What is known of the host's end."""
         code = self._process.returncode if self._process else None
         how = f"exit code {code}"
@@ -152,7 +159,8 @@ class Host:
         with contextlib.suppress(ValueError, OSError):
             self._stderr.seek(0)
             said = self._stderr.read().decode(errors="replace")
-        parts = [f"the host process died {when} ({how})", said.strip(), self._console_tail()]
+        parts = [f"the host process died {when} ({how})", said.strip()]
+        parts.append(crashes or self._console_tail())
         return HostDied("\n".join(part for part in parts if part))
 
     def _console_tail(self) -> str:

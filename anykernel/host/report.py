@@ -17,6 +17,7 @@ KINDS = {
     5: "lockup",
     6: "sandbox",
     7: "halt",
+    8: "stub",
 }
 REGISTERS = [
     "rax",

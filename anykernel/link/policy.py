@@ -164,7 +164,9 @@ def _check(where: str, entry: Any, known: set[str]) -> None:
 def _grant(where: str, name: str, entry: dict[str, Any], folder: Path) -> Grant:
     given = [key for key in ("returns", "body", "data") if key in entry]
     if len(given) != 1:
-        raise PolicyError(f"{where}: one of returns, body and data is needed, not {given or 'none'}")
+        raise PolicyError(
+            f"{where}: one of returns, body and data is needed, not {given or 'none'}"
+        )
     if "when" in entry and "returns" not in entry:
         raise PolicyError(f"{where}: when goes with returns")
     body = None

@@ -50,7 +50,8 @@ def select(image: Image, wanted: Iterable[str], policy: Policy) -> Selection:
     chosen = [
         one
         for one in everything
-        if one.path not in library and (component_of(one.path, policy.split) in names or one.path in extra)
+        if one.path not in library
+        and (component_of(one.path, policy.split) in names or one.path in extra)
     ]
     # What a release doesn't have can't be pulled; there it is in some other object.
     extra -= unknown

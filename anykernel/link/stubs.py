@@ -121,9 +121,7 @@ class Generator:
             self._note(stub, "body", grant)
         elif variant and not grant:
             self.variants.setdefault(variant, []).append(wanted.symbol)
-            self.stubs.append(
-                replace(stub, kind="variant", why=variant.why, origin=variant.origin)
-            )
+            self.stubs.append(replace(stub, kind="variant", why=variant.why, origin=variant.origin))
         elif file.is_code(symbol.section):
             self._function(stub, declared, grant)
         else:
@@ -154,16 +152,14 @@ class Generator:
         if declared is None:
             raise BuildError(
                 f"{stub.symbol} of {stub.home} has no type (assembler?); write its stub's body: "
-                f"[grant.{stub.symbol}] body = \"FILE.c\" in a policy file"
+                f'[grant.{stub.symbol}] body = "FILE.c" in a policy file'
             )
         number = sum(one.number >= 0 for one in self.stubs)
         stub = replace(stub, number=number)
         self._text.append(self._loud(declared, stub, grant, ""))
         self._note(stub, "function", grant)
 
-    def _loud(
-        self, declared: Signature, stub: Stub, grant: Grant | None, static: str
-    ) -> str:
+    def _loud(self, declared: Signature, stub: Stub, grant: Grant | None, static: str) -> str:
         names = _names(declared)
         pairs = [(self._c(p.type), n) for p, n in zip(declared.parameters, names, strict=True)]
         listed = ", ".join(f"{kind} {name}" for kind, name in pairs) or "void"
@@ -227,7 +223,7 @@ class Generator:
             kind = f"{symbol.size} bytes"
         stub = replace(stub, declaration=f"{kind} {symbol.name}")
         if grant and grant.data != "zero":
-            raise BuildError(f"{grant.origin}: {stub.symbol} is a datum: only data = \"zero\" fits")
+            raise BuildError(f'{grant.origin}: {stub.symbol} is a datum: only data = "zero" fits')
         self._copy(file, stub.home, symbol, symbol.name, bool(grant))
         self._note(stub, "data", grant)
 
@@ -297,9 +293,7 @@ class Generator:
         label = self._local(file, home, (covering.section, covering.value), covering)
         return f"{label}{offset - covering.value:+d}"
 
-    def _local(
-        self, file: ObjectFile, home: str, at: tuple[str, int], what: bytes | Symbol
-    ) -> str:
+    def _local(self, file: ObjectFile, home: str, at: tuple[str, int], what: bytes | Symbol) -> str:
         key = (home, *at)
         if key in self._copies:
             return self._copies[key]
@@ -371,7 +365,46 @@ def _escaped(line: str) -> str:
 
 
 KEYWORDS = frozenset(
-    "auto break case char const continue default do double else enum extern float for goto if "
-    "inline int long register restrict return short signed sizeof static struct switch typedef "
-    "union unsigned void volatile while true false NULL asm typeof current".split()
+    [
+        "auto",
+        "break",
+        "case",
+        "char",
+        "const",
+        "continue",
+        "default",
+        "do",
+        "double",
+        "else",
+        "enum",
+        "extern",
+        "float",
+        "for",
+        "goto",
+        "if",
+        "inline",
+        "int",
+        "long",
+        "register",
+        "restrict",
+        "return",
+        "short",
+        "signed",
+        "sizeof",
+        "static",
+        "struct",
+        "switch",
+        "typedef",
+        "union",
+        "unsigned",
+        "void",
+        "volatile",
+        "while",
+        "true",
+        "false",
+        "NULL",
+        "asm",
+        "typeof",
+        "current",
+    ]
 )
