@@ -23,6 +23,8 @@ LIB_SYS_NETDEV_ADD = 0x10001
 LIB_SYS_NETDEV_DEL = 0x10002
 LIB_SYS_NETDEV_CARRIER = 0x10003
 LIB_SYS_SHOW_TASKS = 0x10004
+LIB_SYS_CALL = 0x10005
+LIB_CALL_ARGS = 12
 LIB_ABI_VERSION = 1
 LIB_TASK_USER = 1
 LIB_TASK_EXITED = 3
@@ -272,6 +274,52 @@ class Instance:
         self._devs = set(self._levels[-1])
         self._captured_until = int(self._struct.capture_head)
 
+    # -- its memory -----------------------------------------------------------------------
+
+    def read_memory(self, address: int, size: int) -> bytes:
+        """Bytes of the kernel's memory, or of the user window.  Raises UsageError for what is
+        neither."""
+        if self.user.base <= address and address + size <= self.user.base + len(self.user.window):
+            at = address - self.user.base
+            return bytes(self.user.window[at : at + size])
+        parts = []
+        room = len(self._out_view)
+        for start in range(address, address + size, room):
+            length = min(room, address + size - start)
+            command = self._fill(self._c.HK_READ, 0)
+            command.args[0], command.args[1], command.args[2] = start, length, 0
+            self._go(command, f"reading {length} bytes at {start:#x}")
+            parts.append(bytes(self._out_view[:length]))
+        return b"".join(parts)
+
+    def write_memory(self, address: int, data: bytes) -> None:
+        """Changes memory; what is data is restored with snapshots, code isn't.  Raises
+        UsageError."""
+        if (
+            self.user.base <= address
+            and address + len(data) <= self.user.base + len(self.user.window)
+        ):
+            at = address - self.user.base
+            self.user.window[at : at + len(data)] = data
+            return
+        room = len(self._in_view)
+        for start in range(0, len(data), room):
+            part = data[start : start + room]
+            self._in_view[: len(part)] = part
+            command = self._fill(self._c.HK_WRITE, 0)
+            command.args[0], command.args[1], command.args[2] = address + start, len(part), 0
+            self._go(command, f"writing {len(part)} bytes at {address + start:#x}")
+
+    @property
+    def image_base(self) -> int:
+        """Where the image lies: its symbols' values count from there."""
+        return int(self._struct.image_base)
+
+    @property
+    def ram_end(self) -> int:
+        """Where its memory, which begins with the image, ends."""
+        return int(self._struct.ram_end)
+
     def memory_hash(self) -> int:
         """A hash of all that a snapshot covers."""
         command = self._fill(self._c.HK_HASH, 0)
@@ -296,6 +344,13 @@ class Instance:
         head = int(self._struct.signals_head)
         ring = (self._struct.signals[i % size] for i in range(max(0, head - size), head))
         return [(int(s.time), int(s.slot), int(s.signo)) for s in ring]
+
+    @property
+    def stubs(self) -> dict[int, int]:
+        """Number to count of the stubs that were reached since the host's start; a restore takes
+        nothing back."""
+        counts = self._host.ffi.unpack(self._struct.stubs, self._c.HK_STUBS)
+        return {number: count for number, count in enumerate(counts) if count}
 
     @property
     def boot_ns(self) -> int:

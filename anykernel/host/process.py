@@ -33,6 +33,8 @@ class Host:
     memory: RAM of each kernel in bytes, a multiple of 4 MiB, 16 MiB at least.
     seed: of the kernels' random numbers.  clock: see design.md.
     budget: wall seconds that one request may keep a kernel busy; then it is a lockup.
+    stubs: what a stub without a grant does when it is reached: 'strict', it crashes its kernel;
+    'report', it returns 0 and is only counted (Instance.stubs).
 
     Raises UsageError, HostDied (with what the host or the kernel said), ToolError.
     """
@@ -47,6 +49,7 @@ class Host:
         clock: Literal["virtual", "real"] = "virtual",
         cmdline: str = "",
         budget: float = 10.0,
+        stubs: Literal["strict", "report"] = "strict",
     ) -> None:
         if memory < 16 << 20 or memory % (4 << 20):
             raise UsageError(
@@ -54,6 +57,8 @@ class Host:
             )
         if clock not in ("virtual", "real"):
             raise UsageError(f"clock={clock!r}: it is 'virtual' or 'real'")
+        if stubs not in ("strict", "report"):
+            raise UsageError(f"stubs={stubs!r}: it is 'strict' or 'report'")
         if not 1 <= kernels <= 4096:
             raise UsageError(f"kernels={kernels}: from 1 to 4096")
         self.image = image
@@ -72,6 +77,8 @@ class Host:
             self.commands = self.ffi.cast("struct hk_command *", base + self.c.HK_COMMANDS_AT)
             self.header.magic = self.c.HK_MAGIC
             self.header.version = self.c.HK_VERSION
+            for index in range(kernels):
+                self.kernel_struct(index).stubs_pass = stubs == "report"
             self._start(fd, kernels, memory, seed, clock, cmdline)
         finally:
             os.close(fd)

@@ -101,11 +101,14 @@ def objects(image: Image) -> list[Object]:
     return [
         Object(
             path,
-            *(frozenset(names) for names in sets),
+            defined=frozenset(defined),
+            weak=frozenset(weak),
+            undefined=frozenset(undefined),
+            optional=frozenset(optional),
             size=size,
             initcalls=tuple((level, call) for level, call in initcalls),
         )
-        for path, *sets, size, initcalls in table
+        for path, defined, weak, undefined, optional, size, initcalls in table
     ]
 
 

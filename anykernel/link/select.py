@@ -8,7 +8,15 @@ from dataclasses import dataclass, field
 
 from anykernel.build import Image
 from anykernel.errors import UsageError
-from anykernel.link.components import component_of, find, group, listed, objects, pulled
+from anykernel.link.components import (
+    Component,
+    component_of,
+    find,
+    group,
+    listed,
+    objects,
+    pulled,
+)
 from anykernel.link.objects import Object
 from anykernel.link.policy import Policy
 
@@ -73,9 +81,9 @@ def select(image: Image, wanted: Iterable[str], policy: Policy) -> Selection:
     )
 
 
-def _closure(known: dict[str, object], wanted: Iterable[str], policy: Policy) -> list[str]:
+def _closure(known: dict[str, Component], wanted: Iterable[str], policy: Policy) -> list[str]:
     names = [name for name in policy.base if name in known]
-    todo = [find(known, name).name for name in wanted]  # type: ignore[arg-type]
+    todo = [find(known, name).name for name in wanted]
     todo += [more for name in names for more in policy.require.get(name, ())]
     while todo:
         name = todo.pop()

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """C for what an image lacks: loud functions typed from DWARF, data with their real initialiser.
 
-A call is made by the ABI, not by a header: an integer of the right width, a pointer, a struct of the
-right size.  So no kernel header is included, and none can disagree.
+A call is made by the ABI, not by a header: an integer of the right width, a pointer, a struct of
+the right size.  So no kernel header is included, and none can disagree.
 """
 
 from __future__ import annotations
@@ -27,6 +27,14 @@ PROLOGUE = """\
 #define ERR_PTR(error) ((void *)(long)(error))
 
 void lib_stub_reached(u32 number, const char *name, u32 granted, u32 count, const u64 *args);
+void *unit_alloc(u64 size, u32 gfp);
+void *unit_realloc(const void *p, u64 size, u32 gfp);
+void unit_free(const void *p);
+u64 unit_size(const void *p);
+void *unit_cache(u64 size);
+void *unit_cache_alloc(const void *cache, u32 gfp);
+void unit_print(const char *text);
+int unit_mock(u32 number, const char *name, u32 granted, u32 count, const u64 *args, u64 *value);
 """
 INTEGERS = {1: "char", 2: "short", 4: "int", 8: "long", 16: "__int128"}
 
@@ -69,7 +77,8 @@ class Generator:
     """Writes the C file for a set of missing symbols.
 
     types: drgn.Program of the whole kernel; objects: the folder of its object files;
-    homes: symbol to the path of the object that defines it; have: symbols that are there.
+    homes: symbol to the path of the object that defines it; have: symbols that are there;
+    mockable: for a unit, whose stubs Python may give a behaviour at run time.
     """
 
     def __init__(
@@ -79,12 +88,14 @@ class Generator:
         homes: Mapping[str, str],
         have: Iterable[str],
         policy: Policy,
+        mockable: bool = False,
     ) -> None:
         self.types = types
         self.objects = objects
         self.homes = homes
         self.have = set(have)
         self.policy = policy
+        self.mockable = mockable
         self.stubs: list[Stub] = []
         self.bodies: set[Path] = set()
         self.variants: dict[Variant, list[str]] = {}
@@ -169,10 +180,15 @@ class Generator:
         words = [_word(p.type, n) for p, n in zip(declared.parameters, names, strict=True)]
         array = f"const u64 args[] = {{ {', '.join(words)} }};\n\t" if words else ""
         allowed = f"!!({grant.when})" if grant and grant.when else int(grant is not None)
-        call = (
-            f'lib_stub_reached({stub.number}, "{stub.symbol}", {allowed}, '
-            f"{len(words)}, {'args' if words else 'NULL'});"
+        listing = (
+            f'({stub.number}, "{stub.symbol}", {allowed}, '
+            f"{len(words)}, {'args' if words else 'NULL'}"
         )
+        call = f"lib_stub_reached{listing});"
+        if self.mockable:
+            # What Python set for it goes before what a policy grants.
+            value = "" if result == "void" else f" *({result} *)value"
+            call = f"u64 value[2];\n\n\tif (unit_mock{listing}, value))\n\t\treturn{value};"
         unused = "".join(f"(void){name};\n\t" for name in names)
         end = ""
         if result != "void":

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from anykernel.plugin import options as opts
-from anykernel.plugin import progress
+from anykernel.plugin import progress, stubs
 from anykernel.plugin.pool import Lease, Pool
 
 if TYPE_CHECKING:
@@ -89,6 +89,7 @@ def _take(request: pytest.FixtureRequest, options: opts.KernelOptions) -> Lease:
         text = f"no kernel for {options.describe()}\n{error}"
         raise pytest.fail.Exception(text, pytrace=False) from None
     request.node.stash.setdefault(LEASES, []).append(lease)
+    stubs.count(request.config, lease, stubs.BOOT)
     return lease
 
 
@@ -97,6 +98,7 @@ def give_back(item: pytest.Item, lease: Lease) -> None:
     leases = item.stash.get(LEASES, [])
     if lease in leases:
         leases.remove(lease)
+        stubs.count(item.config, lease, item.nodeid)
         _pool(item.config).give_back(lease)
 
 
@@ -112,9 +114,14 @@ def _build(config: pytest.Config, options: opts.KernelOptions) -> Image:
 
     show = progress.of(config, f"{options.source} {options.flavour}")
     with _uncaptured(config):
-        return ensure_image(
+        whole = ensure_image(
             options.source, options.flavour, config=dict(options.config) or None, progress=show
         )
+    if options.components is None:
+        return whole
+    from anykernel.link.image import link_image
+
+    return link_image(whole, options.components, config.getini("kernel_stub_policies"))
 
 
 def _uncaptured(config: pytest.Config) -> AbstractContextManager[object]:

@@ -9,13 +9,15 @@ import pytest
 
 DEFAULT_SOURCE = "debian:6.1"
 DEFAULT_FLAVOUR = "default"
+BASE = "base"
+"""The component that every kernel has: alone, it asks for no other."""
 
 MEMORY_STEP = 4 << 20
 MEMORY_LEAST = 16 << 20
 
 MARKER = (
-    "kernel(source=, flavour=, seed=, memory=, clock=, config=, cmdline=, budget=, "
-    "allow_warnings=, allow_crash=): the kernel that the test runs on"
+    "kernel(source=, flavour=, seed=, memory=, clock=, config=, cmdline=, budget=, components=, "
+    "stubs=, allow_warnings=, allow_crash=): the kernel that the test runs on"
 )
 
 
@@ -34,6 +36,12 @@ class KernelOptions:
     cmdline: str = ""
     budget: float = 10.0
     """Wall seconds that one request may keep the kernel busy; then it counts as locked up."""
+    components: tuple[str, ...] | None = None
+    """The parts of a kernel with only some, by name, or a named image of the stub policy; ():
+    those that every kernel has; None: a whole kernel."""
+    stubs: Literal["strict", "report"] = "strict"
+    """What a stub does that is reached and that no policy grants a behaviour: fails the test, or
+    returns 0 and is listed in pytest's summary."""
 
     def describe(self) -> str:
         """One line, for people."""
@@ -46,14 +54,25 @@ class KernelOptions:
         parts += [f"{symbol}={value}" for symbol, value in self.config]
         if self.cmdline:
             parts.append(f"cmdline {self.cmdline!r}")
+        if self.components is not None:
+            parts.append(f"components {self.named()}")
+        if self.stubs != plain.stubs:
+            parts.append(f"stubs {self.stubs}")
         return " ".join(parts)
+
+    def named(self) -> str:
+        """The components as the command line takes them; '' for a whole kernel."""
+        return "" if self.components is None else ",".join(self.components) or BASE
 
     def replay(self) -> str:
         """The command line options that ask for this kernel."""
-        return (
-            f"--kernel-source={self.source} --kernel-flavour={self.flavour} "
-            f"--kernel-seed={self.seed}"
-        )
+        parts = [f"--kernel-source={self.source}", f"--kernel-flavour={self.flavour}"]
+        parts.append(f"--kernel-seed={self.seed}")
+        if self.components is not None:
+            parts.append(f"--kernel-components={self.named()}")
+        if self.stubs != KernelOptions.stubs:
+            parts.append(f"--kernel-stubs={self.stubs}")
+        return " ".join(parts)
 
 
 @dataclass(frozen=True)
@@ -64,6 +83,8 @@ class Allowed:
     crash: bool = False
 
 
+NAMES = ("source", "flavour", "seed", "components", "stubs")
+"""Of the options that have a command line option."""
 _DEFAULTS = pytest.StashKey[KernelOptions]()
 
 
@@ -83,9 +104,25 @@ def add(parser: pytest.Parser) -> None:
     group.addoption(
         "--kernel-seed", metavar="N", help="seed of the kernel's randomness (default: 0)"
     )
-    parser.addini("kernel_source", "default for --kernel-source")
-    parser.addini("kernel_flavour", "default for --kernel-flavour")
-    parser.addini("kernel_seed", "default for --kernel-seed")
+    group.addoption(
+        "--kernel-components",
+        metavar="A,B",
+        help="a kernel with these parts only: components (anykernel components) or a named image "
+        "(anykernel stubs); base alone is the smallest (default: the whole kernel)",
+    )
+    group.addoption(
+        "--kernel-stubs",
+        metavar="MODE",
+        help="strict: a test fails that reaches what its kernel's parts can't do without; report: "
+        "that returns 0 and is listed in the summary (default: strict)",
+    )
+    for name in NAMES:
+        parser.addini(f"kernel_{name}", f"default for --kernel-{name}")
+    parser.addini(
+        "kernel_stub_policies",
+        "folders of further stub policies, relative to the ini file",
+        type="paths",
+    )
 
 
 def configure(config: pytest.Config) -> None:
@@ -93,7 +130,7 @@ def configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", MARKER)
     given = {
         name: config.getoption(f"kernel_{name}") or config.getini(f"kernel_{name}") or None
-        for name in ("source", "flavour", "seed")
+        for name in NAMES
     }
     values: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     if "seed" in values:
@@ -103,6 +140,8 @@ def configure(config: pytest.Config) -> None:
             raise pytest.UsageError(
                 f"--kernel-seed: {values['seed']!r} is not a whole number"
             ) from None
+    if "components" in values:
+        values["components"] = [name.strip() for name in values["components"].split(",")]
     try:
         config.stash[_DEFAULTS] = change(KernelOptions(), values)
     except ValueError as error:
@@ -154,6 +193,9 @@ def change(base: KernelOptions, values: Mapping[str, Any]) -> KernelOptions:
     if "config" in new:
         given = cast("Mapping[str, str]", new["config"])
         new["config"] = tuple(sorted({**dict(base.config), **given}.items()))
+    if new.get("components") is not None:
+        names = [new["components"]] if isinstance(new["components"], str) else new["components"]
+        new["components"] = tuple(sorted(set(names) - {BASE}))
     if "budget" in new:
         new["budget"] = float(new["budget"])
     return replace(base, **new)
@@ -184,6 +226,12 @@ def _check(name: str, value: object) -> None:
         case "budget":
             fine = (number or isinstance(value, float)) and cast("float", value) > 0
             need(fine, "a number of seconds above 0")
+        case "stubs":
+            need(value in ("strict", "report"), "'strict' or 'report'")
+        case "components":
+            names = value if isinstance(value, list | tuple) else [value]
+            fine = value is None or all(isinstance(one, str) and one for one in names)
+            need(fine, "a list of components, such as ['net/ipv4'], an image's name, or None")
         case "config":
             fine = isinstance(value, Mapping) and all(
                 isinstance(part, str) for pair in value.items() for part in pair

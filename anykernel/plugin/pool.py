@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from anykernel.plugin.options import KernelOptions
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 IDLE_MOST = 8
 """Idle kernels that are kept for later tests; each costs a process and about 10 MB."""
 
-ImageKey = tuple[str, str, tuple[tuple[str, str], ...]]
+ImageKey = tuple[str, str, tuple[tuple[str, str], ...], tuple[str, ...] | None]
 
 
 @dataclass(eq=False)
@@ -35,6 +35,8 @@ class Lease:
     """Characters that its log had then."""
     example: int | None = None
     """Snapshot of what the test's fixtures made of it; only with Hypothesis."""
+    stubs: dict[int, int] = field(default_factory=dict)
+    """How often each stub was reached, as far as that is written down."""
 
     @property
     def dead(self) -> bool:
@@ -58,7 +60,7 @@ class Pool:
 
     def image(self, options: KernelOptions) -> Image:
         """The image of `options`.  A failed build fails again without being tried again."""
-        key = (options.source, options.flavour, options.config)
+        key = (options.source, options.flavour, options.config, options.components)
         if key not in self._images:
             try:
                 self._images[key] = self._build(options)
@@ -110,6 +112,7 @@ class Pool:
             clock=options.clock,
             cmdline=options.cmdline,
             budget=options.budget,
+            stubs=options.stubs,
         )
         try:
             kernel = Kernel(host.instances[0], image)

@@ -38,10 +38,34 @@ class Frame:
     data: bytes
 
 
+@dataclass
+class Stub:
+    number: int
+    symbol: str
+    kind: str = "function"
+    why: str = ""
+
+    @property
+    def generated(self) -> bool:
+        return self.kind in ("function", "data")
+
+
+STUBS = [
+    Stub(0, "loud"),
+    Stub(1, "calm", why="it does nothing"),
+    Stub(2, "idle", why="nobody calls it"),
+    Stub(-1, "datum", "data", "it is read only"),
+    Stub(-1, "absent", "variant", "the kernel's own"),
+    Stub(-1, "ours", "body", "we wrote it"),
+]
+
+
 class Instance:
     def __init__(self) -> None:
         self.crash: Report | None = None
         self.frames: list[Frame] = []
+        self.stubs = {1: 2}
+        """As at boot."""
 
     def captured(self, dev: int | None = None, clear: bool = True) -> list[Frame]:
         return self.frames
@@ -114,12 +138,26 @@ def ensure_image(source: str, flavour: str, *, config: Any = None, progress: Any
     return Image(source=source, flavour=flavour)
 
 
+def link_image(image: Image, components: Any, folders: Any = ()) -> Image:
+    if "net/ipv5" in components:
+        from anykernel.errors import UsageError
+
+        raise UsageError("this kernel has no component 'net/ipv5'")
+    names = ",".join([*components, *(folder.name for folder in folders)])
+    return Image(id=f"part-{names}", source=image.source, flavour=image.flavour)
+
+
+def ledger(image: Image) -> list[Stub]:
+    return STUBS
+
+
 def install() -> None:
     """Puts the fakes where the plugin imports the real things from."""
     modules: dict[str, dict[str, Any]] = {
         "anykernel.build": {"ensure_image": ensure_image},
         "anykernel.host": {"Host": Host, "Frame": Frame},
         "anykernel.kernel": {"Kernel": Kernel},
+        "anykernel.link.image": {"link_image": link_image, "ledger": ledger},
         "anykernel.kernel.pcap": {"write_pcap": lambda path, frames: path.write_bytes(b"pcap")},
     }
     for name, values in modules.items():

@@ -45,6 +45,9 @@ def test_marker_goes_before_command_line_goes_before_ini(fake: pytest.Pytester) 
         ("config={'NET': True}", "config must be a mapping of Kconfig symbols"),
         ("budget=0", "budget must be a number of seconds above 0"),
         ("source=''", "source must be a non-empty string"),
+        ("components=[4]", "components must be a list of components, such as ['net/ipv4']"),
+        ("components=''", "components must be a list of components, such as ['net/ipv4']"),
+        ("stubs='loud'", "stubs must be 'strict' or 'report', got 'loud'"),
         ("allow_warnings=1", "allow_warnings must be True or False"),
     ],
 )
@@ -72,6 +75,8 @@ def test_wrong_marker_fails_its_test_alone(fake: pytest.Pytester, marker: str, s
     [
         ("--kernel-seed=many", "--kernel-seed: 'many' is not a whole number"),
         ("--kernel-seed=-1", "--kernel-seed must be a whole number from 0"),
+        ("--kernel-components=a,,b", "--kernel-components must be a list of components"),
+        ("--kernel-stubs=quiet", "--kernel-stubs must be 'strict' or 'report'"),
     ],
 )
 def test_wrong_command_line_is_a_usage_error(
@@ -101,7 +106,58 @@ def test_factory_says_what_is_wrong(fake: pytest.Pytester) -> None:
         ({}, "debian:6.1 default seed 0"),
         ({"memory": 128 << 20, "clock": "real"}, "debian:6.1 default seed 0 128 MiB real clock"),
         ({"config": {"A": "y"}, "cmdline": "x"}, "debian:6.1 default seed 0 A=y cmdline 'x'"),
+        ({"components": ["b", "a", "b"]}, "debian:6.1 default seed 0 components a,b"),
+        ({"components": []}, "debian:6.1 default seed 0 components base"),
+        ({"components": "base"}, "debian:6.1 default seed 0 components base"),
+        ({"components": None}, "debian:6.1 default seed 0"),
+        (
+            {"components": "net-ipv4", "stubs": "report"},
+            "debian:6.1 default seed 0 components net-ipv4 stubs report",
+        ),
     ],
 )
 def test_description(values: dict[str, Any], line: str) -> None:
     assert change(KernelOptions(), values).describe() == line
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({}, ""),
+        ({"components": []}, " --kernel-components=base"),
+        ({"components": ["a", "b"]}, " --kernel-components=a,b"),
+        ({"components": ["a"], "stubs": "report"}, " --kernel-components=a --kernel-stubs=report"),
+    ],
+)
+def test_replay(values: dict[str, Any], said: str) -> None:
+    line = change(KernelOptions(), values).replay()
+    assert line == "--kernel-source=debian:6.1 --kernel-flavour=default --kernel-seed=0" + said
+
+
+def test_components_of_the_command_line_and_of_markers(fake: pytest.Pytester) -> None:
+    (fake.path / "policies").mkdir()
+    fake.makeini("[pytest]\nkernel_components = ini\nkernel_stub_policies = policies\n")
+    fake.makepyfile(
+        """
+        import pytest
+
+        def test_line(kernel):
+            assert kernel.image.id == "part-a,b,policies"
+
+        @pytest.mark.kernel(components=[])
+        def test_base(kernel):
+            assert kernel.image.id == "part-policies"
+
+        @pytest.mark.kernel(components=None)
+        def test_whole(kernel, kernel_factory):
+            assert kernel.image.id == "cafe"
+            assert kernel_factory(components=("c",)).image.id == "part-c,policies"
+
+        @pytest.mark.kernel(components=["net/ipv5"])
+        def test_wrong(kernel):
+            pass
+        """
+    )
+    result = fake.runpytest("--kernel-components=b, a")
+    result.assert_outcomes(passed=3, errors=1)
+    assert "this kernel has no component 'net/ipv5'" in result.stdout.str()
