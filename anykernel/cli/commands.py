@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The commands: doctor, build, components, boot, shell, suite, cache."""
+"""The commands: doctor, build, components, stubs, boot, shell, suite, cache."""
 
 from __future__ import annotations
 
 import os
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -99,6 +100,59 @@ def components(name: str | None, source: str, flavour: str, as_json: bool) -> No
         click.echo(details(chosen[0]))
     else:
         table(chosen)
+
+
+@cli.command()
+@click.argument("image", required=False)
+@SOURCE
+@FLAVOUR
+@click.option(
+    "--policy",
+    "folders",
+    multiple=True,
+    metavar="FOLDER",
+    type=click.Path(path_type=Path),
+    help="A folder of further stub policies; may be given again.",
+)
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.option(
+    "--write",
+    "folder",
+    metavar="FOLDER",
+    type=click.Path(path_type=Path),
+    help="Write the text of each named image to FOLDER/6.1/IMAGE.txt.",
+)
+def stubs(
+    image: str | None,
+    source: str,
+    flavour: str,
+    folders: tuple[Path, ...],
+    as_json: bool,
+    folder: Path | None,
+) -> None:
+    """Lists what stands in for the absent parts of IMAGE, and why that is harmless.
+
+    IMAGE is the name of one of the policy's images, or components with commas between. Without
+    IMAGE: all named images, and grants that none of them needs.
+    """
+    import json
+
+    from anykernel.cli import stubs as show
+
+    if image is not None and folder is not None:
+        raise click.UsageError("--write is for all named images at once")
+    whole = _image(source, flavour, ())
+    found = [show.read(whole, image, folders)] if image else show.named(whole, folders)
+    if folder:
+        click.echo("\n".join(map(str, show.write(found, folder))))
+    elif as_json:
+        click.echo(json.dumps([show.as_dict(one) for one in found], indent=1))
+    elif image:
+        click.echo(show.text(found[0]), nl=False)
+    else:
+        show.table(found)
+        if left := show.unused(found, folders):
+            click.echo(f"granted, but lacked by none of these: {', '.join(left)}")
 
 
 @cli.command()
