@@ -19,7 +19,8 @@ OVERLAY = Path(__file__).resolve().parent.parent / "overlay"
 PROTOCOL = OVERLAY / "host" / "protocol.h"
 # Lazy binding would run ld.so on a kernel's stack and leave bytes there that differ between runs.
 LINKED_NOW = ["-Wl,-z,now"]
-FLAGS = ["-O2", "-g", "-Wall", "-Wextra", "-Werror", "-std=gnu11"]
+# A crash is unwound through our frames, too.
+FLAGS = ["-O2", "-g", "-fno-omit-frame-pointer", "-Wall", "-Wextra", "-Werror", "-std=gnu11"]
 
 
 def _compile(name: str, folder: str, extra: list[str]) -> Path:
@@ -63,17 +64,17 @@ def host_program() -> Path:
 
 
 @functools.cache
-def _header() -> tuple[str, dict[str, int]]:
-    """protocol.h for cffi's parser, and its numeric macros."""
-    text = PROTOCOL.read_text()
+def header(path: Path) -> tuple[str, dict[str, int]]:
+    """A header of plain structs for cffi's parser, and its numeric macros."""
+    text = path.read_text()
     numbers = {
         name: int(value, 0)
-        for name, value in re.findall(r"^#define (HK_\w+) (0x[0-9a-f]+|\d+)", text, re.M)
+        for name, value in re.findall(r"^#define (\w+) (0x[0-9a-f]+|\d+)", text, re.M)
     }
     text = re.sub(r"/\*.*?\*/", "", text, flags=re.S)
     text = re.sub(r"^_Static_assert.*$", "", text, flags=re.M)
     text = re.sub(r"^\s*#.*$", "", text, flags=re.M)
-    text = re.sub(r"\[(HK_\w+)\]", lambda found: f"[{numbers[found[1]]}]", text)
+    text = re.sub(r"\[([A-Z]\w+)\]", lambda found: f"[{numbers[found[1]]}]", text)
     return text, numbers
 
 
@@ -84,7 +85,7 @@ def client() -> tuple[Any, Any, Any]:
 
     import cffi
 
-    text, numbers = _header()
+    text, numbers = header(PROTOCOL)
     ffi = cffi.FFI()
     ffi.cdef(text)
     ffi.cdef(

@@ -6,12 +6,12 @@ from __future__ import annotations
 import errno
 import os
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from anykernel.errors import Deadlock, KernelCrash, UsageError
-from anykernel.host.memory import UserMemory
+from anykernel.host.memory import Buffer, UserMemory
 from anykernel.host.report import CrashReport
 
 if TYPE_CHECKING:
@@ -25,6 +25,11 @@ LIB_SYS_NETDEV_CARRIER = 0x10003
 LIB_SYS_SHOW_TASKS = 0x10004
 LIB_SYS_CALL = 0x10005
 LIB_CALL_ARGS = 12
+UNIT_ANSWER = 0x20000
+UNIT_ASKS = 1
+CALL_WORDS = LIB_CALL_ARGS + 2
+CALL = struct.Struct(f"<{CALL_WORDS}Q")
+RESULT = struct.Struct("<2Q")
 LIB_ABI_VERSION = 1
 LIB_TASK_USER = 1
 LIB_TASK_EXITED = 3
@@ -60,6 +65,7 @@ class Instance:
         user = self._at + c.HK_USER_AT
         self.user = UserMemory(host.view[user : user + c.HK_USER_SIZE], c.HK_BASE + user)
         self._captured_until = 0
+        self._call_buffer: Buffer | None = None
         self._devs: set[int] = set()
         self._levels: list[set[int]] = []
         self._command = host.commands[0]
@@ -111,6 +117,29 @@ class Instance:
     def cancel(self, task: int) -> None:
         """Makes a blocked call end with -EINTR."""
         self._go(self._fill(self._c.HK_CANCEL, task), "cancel")
+
+    def call(
+        self,
+        address: int,
+        words: Sequence[int],
+        asked: Callable[[], tuple[int, int]] | None = None,
+    ) -> tuple[int, int]:
+        """Calls a function of the kernel in its first process; (rax, rdx) when it returns.
+
+        asked: gives the answer when the library asks in the middle of the call, as only a
+        unit's does.  Raises as syscall().
+        """
+        buffer = self._call_buffer
+        if buffer is None:
+            buffer = self._call_buffer = self.user.alloc(CALL.size)
+        view = buffer.view
+        CALL.pack_into(view, 0, *words, *(0 for _ in range(CALL_WORDS - len(words))))
+        result = self.syscall(LIB_SYS_CALL, address, buffer.address)
+        while result == UNIT_ASKS and asked is not None:
+            result = self.syscall(UNIT_ANSWER, *asked())
+        self._checked(result)
+        low, high = RESULT.unpack_from(view, 8 * LIB_CALL_ARGS)
+        return low, high
 
     def spawn(self, flags: int) -> int:
         """A new host-owned task, made by clone(flags | CLONE_VM).  Raises OSError."""
@@ -295,9 +324,8 @@ class Instance:
     def write_memory(self, address: int, data: bytes) -> None:
         """Changes memory; what is data is restored with snapshots, code isn't.  Raises
         UsageError."""
-        if (
-            self.user.base <= address
-            and address + len(data) <= self.user.base + len(self.user.window)
+        if self.user.base <= address and address + len(data) <= self.user.base + len(
+            self.user.window
         ):
             at = address - self.user.base
             self.user.window[at : at + len(data)] = data

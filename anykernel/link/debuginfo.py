@@ -29,6 +29,12 @@ def program(vmlinux: Path) -> Any:
     return made
 
 
+def path_of(prog: Any) -> Path:
+    """The file that program() was made of."""
+    (module,) = prog.modules()
+    return Path(module.name)
+
+
 @dataclass(frozen=True)
 class Parameter:
     """One parameter of a function, in the shape that the ABI sees."""
@@ -51,10 +57,18 @@ class Signature:
     variadic: bool
 
     def __str__(self) -> str:
-        listed = [f"{one.c_type} {one.name}".replace("* ", "*") for one in self.parameters]
+        listed = [declaration(one.c_type, one.name) for one in self.parameters]
         listed += ["..."] if self.variadic else []
-        head = f"{self.returns.type_name()} ".replace("* ", "*")
-        return f"{head}{self.name}({', '.join(listed) or 'void'})"
+        return declaration(self.returns.type_name(), f"{self.name}({', '.join(listed) or 'void'})")
+
+
+def declaration(c_type: str, name: str) -> str:
+    """C for `name` of a type: 'int (*)(void)' and 'char [4]' have it within."""
+    if "(*" in c_type:
+        before, star, after = c_type.partition("(*")
+        return f"{before}{star}{name}{after}"
+    before, bracket, after = c_type.partition(" [")
+    return f"{before} {name}{bracket.strip()}{after}".replace("* ", "*")
 
 
 def signature(prog: Any, name: str, file: str | None = None) -> Signature | None:

@@ -3,15 +3,25 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-RELOCATIONS = {1: (8, False), 2: (4, True), 4: (4, True), 10: (4, False), 11: (4, False)}
-"""R_X86_64_64, PC32, PLT32, 32 and 32S: (bytes, relative to where they stand)."""
+from anykernel.link.objects import SYMBOL
+
+RELOCATIONS = {
+    1: (8, False),
+    2: (4, True),
+    4: (4, True),
+    10: (4, False),
+    11: (4, False),
+    24: (8, True),
+}
+"""R_X86_64_64, PC32, PLT32, 32, 32S and PC64: (bytes, relative to where they stand)."""
 SHF_STRINGS = 0x20
 SHF_WRITE = 1
+SECTION = 3
+"""STT_SECTION: the types below it are those of functions and data."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +35,11 @@ class Symbol:
     kind: str
     """STT_FUNC, STT_OBJECT, STT_NOTYPE, STT_SECTION."""
     local: bool
+
+    @property
+    def place(self) -> tuple[str, int]:
+        """The same for all aliases."""
+        return self.section, self.value
 
 
 @dataclass(frozen=True)
@@ -47,12 +62,14 @@ class ObjectFile:
         with path.open("rb") as file:
             elf = ELFFile(file)
             self._sections: dict[str, Any] = {}
+            self._alignments: dict[str, int] = {}
             names = {}
             for number, section in enumerate(elf.iter_sections()):
                 names[number] = section.name
                 nobits = section["sh_type"] == "SHT_NOBITS"
                 data = bytes(section["sh_size"]) if nobits else section.data()
                 self._sections[section.name] = (data, section["sh_flags"], nobits)
+                self._alignments[section.name] = section["sh_addralign"]
             table = elf.get_section_by_name(".symtab")
             self.symbols = [self._symbol(symbol, names) for symbol in table.iter_symbols()]
             self._references: dict[str, list[Reference]] = {}
@@ -89,7 +106,9 @@ class ObjectFile:
 
     def content(self, section: str, start: int, size: int) -> tuple[bytes, list[Reference]]:
         """The bytes there, and what in them are addresses (offsets from `start`)."""
-        data, _, _ = self._sections[section]
+        data, _, nowhere = self._sections[section]
+        if not section or nowhere:  # common symbols have no section at all
+            return bytes(size), []
         found = [
             Reference(one.offset - start, one.size, one.relative, one.symbol, one.addend)
             for one in self._references.get(section, ())
@@ -116,21 +135,42 @@ class ObjectFile:
 
     def covering(self, section: str, offset: int) -> Symbol | None:
         """The function or datum that `offset` of a section lies in."""
-        some = sorted(
-            (s for s in self.symbols if s.section == section and s.kind != "STT_SECTION"),
-            key=lambda symbol: symbol.value,
+        # Labels without a size may lie in it; of aliases any will do.
+        return max(
+            (
+                one
+                for one in self.symbols
+                if one.section == section
+                and one.kind != "STT_SECTION"
+                and one.value <= offset < one.value + max(one.size, 1)
+            ),
+            key=lambda symbol: symbol.size,
+            default=None,
         )
-        position = bisect_right([s.value for s in some], offset) - 1
-        if position < 0:
-            return None
-        found = some[position]
-        return found if offset < found.value + max(found.size, 1) else None
+
+    def alignment(self, section: str, offset: int) -> int:
+        """What `offset` of a section is aligned to at least."""
+        whole: int = max(self._alignments[section], 1)
+        return min(whole, offset & -offset) if offset else whole
 
     def aliases(self, symbol: Symbol) -> list[str]:
         """All names of what `symbol` names."""
         return [
             one.name
             for one in self.symbols
-            if (one.section, one.value) == (symbol.section, symbol.value)
-            and one.kind == symbol.kind
+            if one.place == symbol.place and one.kind == symbol.kind
         ]
+
+
+def symbol_values(path: Path) -> dict[str, int]:
+    """The values of a linked file's functions and data by name."""
+    from elftools.elf.elffile import ELFFile
+
+    found: dict[str, int] = {}
+    with path.open("rb") as file:
+        table = ELFFile(file).get_section_by_name(".symtab")
+        strings = table.stringtable.data()
+        for at, info, _, section, value, _ in SYMBOL.iter_unpack(table.data()):
+            if section and info & 15 < SECTION:  # NOTYPE, OBJECT, FUNC
+                found.setdefault(strings[at : strings.index(b"\0", at)].decode(), value)
+    return found

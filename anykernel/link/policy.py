@@ -25,6 +25,7 @@ SHIPPED = next(
 """stubs/: within the package in a wheel, beside it in a checkout."""
 TABLES = {
     "base": {"components", "why"},
+    "unit": {"objects", "why"},
     "require": {"components", "why"},
     "split": {"objects", "why"},
     "pull": {"objects", "why"},
@@ -75,6 +76,8 @@ class Policy:
 
     base: tuple[str, ...] = ()
     """Components that every image has."""
+    unit: tuple[str, ...] = ()
+    """Objects that every unit has."""
     split: Mapping[str, str] = field(default_factory=dict)
     """Path of an object to the component that it is, apart from its folder's."""
     require: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -93,17 +96,22 @@ class Policy:
 def load(folders: Iterable[Path] = ()) -> Policy:
     """The shipped policy with that of `folders` on top: a later file's grant replaces an earlier
     one's of the same symbol.  Raises PolicyError."""
-    return _load(tuple(folders))
+    return _load((SHIPPED, *folders))
+
+
+def load_unit(folders: Iterable[Path] = ()) -> Policy:
+    """The same for units, from stubs/unit/ and `folders`."""
+    return _load((SHIPPED / "unit", *folders))
 
 
 @functools.cache
 def _load(folders: tuple[Path, ...]) -> Policy:
     policy = Policy()
     sha = hashlib.sha256()
-    for folder in (SHIPPED, *folders):
+    for folder in folders:
         if not folder.is_dir():
             raise PolicyError(f"there is no folder {folder} for stub policies")
-        for file in sorted(folder.rglob("*")):
+        for file in sorted(folder.glob("*")):
             if file.suffix in (".toml", ".c", ".h"):
                 sha.update(file.read_bytes() + b"\0")
         for file in sorted(folder.glob("*.toml")):
@@ -119,11 +127,11 @@ def _add(policy: Policy, file: Path) -> Policy:
     require, pull, split = dict(policy.require), dict(policy.pull), dict(policy.split)
     images, grants = dict(policy.images), dict(policy.grants)
     variants = dict(policy.variants)
-    base = policy.base
+    base, unit = policy.base, policy.unit
     for table, content in data.items():
         if table not in TABLES:
             raise PolicyError(f"{file}: unknown table [{table}]; there are {', '.join(TABLES)}")
-        entries = {"": content} if table == "base" else content
+        entries = {"": content} if table in ("base", "unit") else content
         for name, entry in entries.items():
             where = f"{file}: [{table}{'.' + name if name else ''}]"
             _check(where, entry, TABLES[table])
@@ -131,6 +139,8 @@ def _add(policy: Policy, file: Path) -> Policy:
             match table:
                 case "base":
                     base += listed
+                case "unit":
+                    unit += listed
                 case "require":
                     require[name] = require.get(name, ()) + listed
                 case "split":
@@ -143,7 +153,7 @@ def _add(policy: Policy, file: Path) -> Policy:
                     variants |= _variant(where, name, entry)
                 case _:
                     grants[name] = _grant(where, name, entry, file.parent)
-    return Policy(base, split, require, pull, images, grants, variants)
+    return Policy(base, unit, split, require, pull, images, grants, variants)
 
 
 def _check(where: str, entry: Any, known: set[str]) -> None:

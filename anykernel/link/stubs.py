@@ -7,6 +7,7 @@ the right size.  So no kernel header is included, and none can disagree.
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from anykernel.errors import BuildError
-from anykernel.link.debuginfo import Signature, plain, signature
+from anykernel.link.debuginfo import Signature, declaration, plain, signature
 from anykernel.link.elf import ObjectFile, Reference, Symbol
 from anykernel.link.policy import Grant, Policy, Variant
 
@@ -103,6 +104,7 @@ class Generator:
         self._text: list[str] = []
         self._structs: set[int] = set()
         self._copies: dict[tuple[str, str, int], str] = {}
+        """Home, section and offset of what was copied to the name that it has here."""
         self._todo: list[Wanted] = []
 
     def generate(self, wanted: Iterable[Wanted]) -> str:
@@ -151,10 +153,12 @@ class Generator:
         if not file.is_code(symbol.section):
             return None
         source = home.removesuffix(".o") + ".c"
-        for name in [symbol.name, *file.aliases(symbol)]:
-            for where in (source, None):
-                if found := signature(self.types, name, where):
-                    return replace(found, name=symbol.name)
+        names = [(name, source) for name in (symbol.name, *file.aliases(symbol))]
+        # A static function of another file may have the same name, but another type.
+        names += [(name, None) for name, _ in names if name in file.named]
+        for name, where in names:
+            if found := signature(self.types, name, where):
+                return replace(found, name=symbol.name)
         return None
 
     # Functions
@@ -165,16 +169,18 @@ class Generator:
                 f"{stub.symbol} of {stub.home} has no type (assembler?); write its stub's body: "
                 f'[grant.{stub.symbol}] body = "FILE.c" in a policy file'
             )
+        if grant and grant.data is not None:
+            raise BuildError(f"{grant.origin}: {stub.symbol} is a function: returns or body fits")
         number = sum(one.number >= 0 for one in self.stubs)
         stub = replace(stub, number=number)
-        self._text.append(self._loud(declared, stub, grant, ""))
+        self._text.append(self._loud(declared, stub, grant))
         self._note(stub, "function", grant)
 
-    def _loud(self, declared: Signature, stub: Stub, grant: Grant | None, static: str) -> str:
+    def _loud(self, declared: Signature, stub: Stub, grant: Grant | None) -> str:
         names = _names(declared)
         pairs = [(self._c(p.type), n) for p, n in zip(declared.parameters, names, strict=True)]
         listed = ", ".join(f"{kind} {name}" for kind, name in pairs) or "void"
-        if declared.variadic:
+        if declared.variadic and pairs:  # C knows no (...); what is passed doesn't matter
             listed += ", ..."
         result = self._c(declared.returns)
         words = [_word(p.type, n) for p, n in zip(declared.parameters, names, strict=True)]
@@ -193,13 +199,15 @@ class Generator:
         end = ""
         if result != "void":
             if "struct" in result:
+                if grant and grant.returns not in ("", "0"):
+                    raise BuildError(f"{grant.origin}: a struct is returned: that needs a body")
                 end = f"\n\treturn ({result}){{}};"
             else:
                 value = grant.returns if grant and grant.returns else "0"
                 end = f"\n\treturn ({result})({value});"
         elif grant and grant.returns:
-            end = f"\n\t{grant.returns};"
-        head = f"{static}{result} {stub.symbol}({listed})"
+            end = f"\n\t(void)({grant.returns});"
+        head = f"{result} {stub.symbol}({listed})"
         return (
             f"/* {declared}: {stub.home}, needed by {', '.join(stub.users)} */\n"
             f"{head};\n{head}\n{{\n\t{array}{unused}{call}{end}\n}}\n"
@@ -218,8 +226,9 @@ class Generator:
             case drgn.TypeKind.INT:
                 return ("" if kind.is_signed else "unsigned ") + INTEGERS[kind.size]
             case drgn.TypeKind.ENUM:
-                # One that is only declared is an int.
-                return ("unsigned " if kind.type and not kind.type.is_signed else "") + "int"
+                return self._c(kind.type) if kind.type else "int"  # only declared
+            case drgn.TypeKind.FLOAT:
+                raise BuildError(f"a kernel passes no {kind.type_name()}: that needs a body")
             case drgn.TypeKind.STRUCT | drgn.TypeKind.UNION:
                 if kind.size not in self._structs:
                     self._structs.add(kind.size)
@@ -232,29 +241,44 @@ class Generator:
     # Data
 
     def _data(self, stub: Stub, file: ObjectFile, symbol: Symbol, grant: Grant | None) -> None:
-        kind = ""
-        try:
-            kind = self.types.variable(symbol.name).type_.type_name()
-        except LookupError:
-            kind = f"{symbol.size} bytes"
-        stub = replace(stub, declaration=f"{kind} {symbol.name}")
+        stub = replace(stub, declaration=self._declared(stub.home, symbol))
+        if not symbol.size and symbol.kind == "STT_NOTYPE":
+            raise BuildError(
+                f"{stub.symbol} of {stub.home} has no size (assembler?); write its stub's body: "
+                f'[grant.{stub.symbol}] body = "FILE.c" in a policy file'
+            )
         if grant and grant.data != "zero":
             raise BuildError(f'{grant.origin}: {stub.symbol} is a datum: only data = "zero" fits')
         self._copy(file, stub.home, symbol, symbol.name, bool(grant))
         self._note(stub, "data", grant)
 
+    def _declared(self, home: str, symbol: Symbol) -> str:
+        for where in (home.removesuffix(".o") + ".c", None):
+            with contextlib.suppress(LookupError):
+                found = self.types.variable(symbol.name, where)
+                return declaration(found.type_.type_name(), symbol.name)
+        return f"{symbol.size} bytes {symbol.name}"
+
     def _copy(
         self, file: ObjectFile, home: str, symbol: Symbol, label: str, zero: bool = False
     ) -> None:
+        key = (home, *symbol.place)
+        if self._copies.setdefault(key, label) != label:
+            self._alias(label, self._copies[key])
+            return
         data, references = file.content(symbol.section, symbol.value, symbol.size)
         if zero:
             data, references = bytes(symbol.size), []
-        self._emit(file, symbol.section, home, label, data, references, symbol.local)
+        self._emit(file, symbol.place, home, label, data, references, label != symbol.name)
+
+    def _alias(self, label: str, of: str) -> None:
+        """A further name of a datum: what is written to one is read from the other."""
+        self._text.append(f'asm(".globl {label}\\n\\t.hidden {label}\\n\\t.set {label}, {of}");\n')
 
     def _emit(
         self,
         file: ObjectFile,
-        section: str,
+        at: tuple[str, int],
         home: str,
         label: str,
         data: bytes,
@@ -262,25 +286,26 @@ class Generator:
         local: bool,
     ) -> None:
         """`data` as assembler, in the section that it came from."""
+        section = at[0]
         nothing = not any(data) and not references
         place = section if not nothing or section.startswith(".data..percpu") else ".bss"
         place = re.sub(r"^\.rodata.*", ".data.rel.ro" if references else ".rodata", place)
         writable = file.is_writable(section) or bool(references)
         kind = "nobits" if place == ".bss" or file.is_zero(section) else "progbits"
         lines = [f'.pushsection {place},"a{"w" if writable or place == ".bss" else ""}",@{kind}']
-        lines += [".balign 64" if len(data) >= 64 else ".balign 8"]
+        lines += [f".balign {max(file.alignment(*at), 8)}"]
         lines += [f".hidden {label}"] + ([] if local else [f".globl {label}"])
         lines += [f".type {label},@object", f".size {label}, {len(data)}", f"{label}:"]
-        at = 0
+        done = 0
         for one in sorted(references, key=lambda reference: reference.offset):
             if not one.size:
                 raise BuildError(f"{home}: {label} has a relocation that can't be copied")
-            lines += _bytes(data[at : one.offset])
+            lines += _bytes(data[done : one.offset])
             target = self._target(file, home, one)
             minus = " - ." if one.relative else ""
             lines.append(f".{'quad' if one.size == 8 else 'long'} {target}{minus}")
-            at = one.offset + one.size
-        lines += _bytes(data[at:]) if kind == "progbits" else [f".zero {len(data)}"]
+            done = one.offset + one.size
+        lines += _bytes(data[done:]) if kind == "progbits" else [f".zero {len(data)}"]
         lines += [".popsection"]
         text = "\n".join(f'\t"{_escaped(line)}\\n"' for line in lines)
         self._text.append(f"/* {label}: {home} */\nasm(\n{text});\n")
@@ -314,9 +339,9 @@ class Generator:
         if key in self._copies:
             return self._copies[key]
         label = f"anykernel_copy_{len(self._copies)}"
-        self._copies[key] = label
         if isinstance(what, bytes):
-            self._emit(file, at[0], home, label, what, [], True)
+            self._copies[key] = label
+            self._emit(file, at, home, label, what, [], True)
         elif file.is_code(what.section):
             # A static function, known by its address only.
             label = self._copies[key] = re.sub(r"\W", "_", f"{home[:-2]}__{what.name}")
@@ -326,8 +351,9 @@ class Generator:
             number = sum(one.number >= 0 for one in self.stubs)
             users = (f"data of {home}",)
             stub = Stub(number, label, "function", str(declared), home, users)
-            self.stubs.append(stub)
-            self._text.append(self._loud(declared, stub, None, ""))
+            grant = self.policy.grants.get(label)
+            self._text.append(self._loud(declared, stub, grant))
+            self._note(stub, "function", grant)
         else:
             self._copy(file, home, what, label)
         return label
@@ -422,5 +448,7 @@ KEYWORDS = frozenset(
         "asm",
         "typeof",
         "current",
+        "u32",
+        "u64",
     ]
 )

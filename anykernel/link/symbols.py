@@ -37,6 +37,14 @@ class Symbols:
         found.sort()
         return [f[0] for f in found], [(f[1], f[2]) for f in found]
 
+    @functools.cached_property
+    def addresses(self) -> dict[str, int]:
+        """Functions and variables by name, counted from the image's start; of those that share a
+        name, as static ones do, the first."""
+        from anykernel.link.elf import symbol_values
+
+        return symbol_values(self.vmlinux)
+
     def function(self, offset: int) -> tuple[str, int] | None:
         """(name, offset within) of the function at `offset` from the image's start."""
         starts, functions = self._functions

@@ -135,9 +135,10 @@ struct lib_task {
 #define LIB_SYS_NETDEV_DEL	0x10002	/* args[0]: dev */
 #define LIB_SYS_NETDEV_CARRIER	0x10003	/* args[0]: dev, args[1]: 0 or 1 */
 #define LIB_SYS_SHOW_TASKS	0x10004	/* task list with stacks to the console */
-#define LIB_SYS_CALL		0x10005	/* args[0]: address of a function; args[1]:
-					 * uint64_t[7] of the user's: 6 arguments, and
-					 * room for its result */
+#define LIB_SYS_CALL		0x10005	/* args[0]: address of a function; args[1]: the
+					 * user's uint64_t[14]: LIB_CALL_ARGS arguments,
+					 * and room for rax and rdx */
+#define LIB_CALL_ARGS		12
 
 struct lib_netdev_config {
 	uint32_t version;	/* LIB_ABI_VERSION */

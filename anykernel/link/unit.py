@@ -1,0 +1,207 @@
+# SPDX-License-Identifier: GPL-2.0
+"""A unit: a few C files of a kernel as a library of their own, everything else as mocks.
+
+The files are compiled as the kernel's build did, but so that each static function stays one.  What
+they need is stubbed (stubs.py), and the whole looks to the host like a kernel that boots in no
+time (overlay/unit/unit.c).
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from anykernel import cache, proc
+from anykernel.build import Image
+from anykernel.errors import BuildError, ToolError, UsageError
+from anykernel.link import debuginfo, policy
+from anykernel.link.compile import LIKE, compile_c
+from anykernel.link.components import objects
+from anykernel.link.objects import Object, read
+from anykernel.link.policy import Policy
+from anykernel.link.stubs import Generator, Wanted, variant_text
+
+FORMAT = "2"
+RUNTIME = Path(__file__).resolve().parent.parent / "overlay" / "unit"
+KEPT = [
+    "-fkeep-static-functions",
+    "-fno-inline-functions-called-once",
+    "-fno-ipa-cp",
+    "-fno-ipa-sra",
+    "-fno-ipa-icf",
+    "-fno-partial-inlining",
+    # All types in the object itself: it is small, and read in milliseconds.
+    "-gno-split-dwarf",
+]
+"""So that every function is there under its name, with its parameters."""
+LIBRARY = "unit.so"
+PROVIDED = {"jiffies": "jiffies_64"}
+"""What a kernel's linker script defines."""
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What a unit is made of."""
+
+    sources: tuple[str, ...]
+    """C files whose functions are to be called."""
+    beside: tuple[str, ...] = ()
+    """Further C files, or components, whose own code is to run rather than mocks."""
+    depth: int = 0
+    """How many levels of what these need are there, too."""
+
+
+def link_unit(image: Image, spec: Spec, folders: Iterable[Path] = ()) -> Image:
+    """The library of a unit; cached.  Its ledger lists the mocks.
+
+    Raises UsageError for a file that the kernel wasn't built from, BuildError, PolicyError.
+    """
+    rules = policy.load_unit(folders)
+    chosen, compiled = _choose(image, spec, rules)
+    runtime = b"".join((RUNTIME / name).read_bytes() for name in ("unit.c", "unit.h"))
+    parts = [FORMAT, image.id, rules.id, hashlib.sha256(runtime).hexdigest()]
+    parts += [*compiled, "", *(one.path for one in chosen)]
+    key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+    found = cache.load("units", key)
+    if found is None:
+        made = cache.make("units", key, lambda to: _make(image, chosen, compiled, rules, to))
+        found = made
+    return replace(
+        image,
+        id=key,
+        library=found.path / LIBRARY,
+        vmlinux=found.path / LIBRARY,
+        components=(),
+        ledger=found.path / "ledger.json",
+    )
+
+
+def _choose(image: Image, spec: Spec, rules: Policy) -> tuple[list[Object], list[str]]:
+    """(the objects that are taken as they were built, those to compile for the unit)."""
+    everything = {one.path: one for one in objects(image)}
+    compiled = [_object(name, everything) for name in spec.sources]
+    taken = [path for path in rules.unit if path in everything]
+    for name in spec.beside:
+        if name.endswith(".c"):
+            taken.append(_object(name, everything))
+            continue
+        inside = [path for path in everything if path.startswith(f"{name.rstrip('/')}/")]
+        if not inside:
+            raise UsageError(f"{name} is neither a C file nor a folder of this kernel")
+        taken += inside
+    taken = [path for path in dict.fromkeys(taken) if path not in compiled]
+    homes = {symbol: one for one in everything.values() for symbol in one.weak}
+    homes |= {symbol: one for one in everything.values() for symbol in one.defined}
+    for _ in range(spec.depth):
+        have = [everything[path] for path in [*compiled, *taken]]
+        needed = {symbol for one in have for symbol in one.undefined}
+        more = {homes[symbol].path for symbol in needed if symbol in homes}
+        more = {
+            homes[s].path
+            for s in needed
+            if s in homes and s not in rules.grants and homes[s].path in more
+        }
+        taken += sorted(more - {*compiled, *taken})
+    return [everything[path] for path in taken], compiled
+
+
+def _object(name: str, everything: dict[str, Object]) -> str:
+    path = name.removesuffix(".c") + ".o"
+    if not name.endswith(".c"):
+        raise UsageError(f"{name!r}: a unit is made of C files, such as net/ipv4/tcp_cubic.c")
+    if path not in everything:
+        near = difflib.get_close_matches(path, everything, n=3)
+        hint = " or ".join(one.removesuffix(".o") + ".c" for one in near)
+        raise UsageError(
+            f"this kernel was not built from {name}"
+            + (f"; did you mean {hint}?" if near else "; is its option set in the flavour?")
+        )
+    return path
+
+
+def _make(
+    image: Image, chosen: list[Object], compiled: list[str], rules: Policy, to: Path
+) -> tuple[dict[str, Any], list[str]]:
+    with tempfile.TemporaryDirectory(prefix="anykernel-unit-") as scratch:
+        work = Path(scratch)
+        own = [_compile(image, path, work) for path in compiled]
+        runtime = _runtime(image, work)
+        files = [*own, runtime, *(image.objects / one.path for one in chosen)]
+        parts = [read(file, file.name) for file in files]
+        text, generator = _stubs(image, parts, rules)
+        (to / "stubs.c").write_text(text)
+        sources = [to / "stubs.c"]
+        for variant, symbols in generator.variants.items():
+            source = work / f"variant-{variant.name}.c"
+            source.write_text(variant_text(variant, symbols))
+            sources.append(source)
+        for source in [*sources, *sorted(generator.bodies)]:
+            files.append(work / f"stub-{source.stem}.o")
+            strict = ["-Werror"] if source == sources[0] else []
+            flags = ["-g0", "-fno-builtin", f"-I{RUNTIME}", *strict]
+            compile_c(image, source, files[-1], like=LIKE, extra=flags)
+        _link(files, work)
+        shutil.copyfile(work / LIBRARY, to / LIBRARY)
+    os.symlink(image.objects, to / "objects")  # where a reader finds the types of the others
+    stubs = [asdict(one) for one in generator.stubs]
+    (to / "ledger.json").write_text(json.dumps({"stubs": stubs}, indent=1))
+    return {"base": image.id, "sources": compiled}, [LIBRARY, "ledger.json"]
+
+
+def _compile(image: Image, path: str, work: Path) -> Path:
+    to = work / path.replace("/", "-")
+    source = image.tree / (path.removesuffix(".o") + ".c")
+    compile_c(image, source, to, like=path, extra=KEPT)
+    return to
+
+
+def _runtime(image: Image, work: Path) -> Path:
+    to = work / "unit.o"
+    include = [f"-I{RUNTIME}", f"-I{image.tree}/arch/lib/include", "-g0"]
+    compile_c(image, RUNTIME / "unit.c", to, like=LIKE, extra=include)
+    return to
+
+
+def _stubs(image: Image, parts: list[Object], rules: Policy) -> tuple[str, Generator]:
+    homes = {s: one.path for one in objects(image) for s in one.weak}
+    homes |= {s: one.path for one in objects(image) for s in one.defined}
+    have = {s for one in parts for s in one.defined | one.weak}
+    lacking = {s for one in parts for s in one.undefined} - have - PROVIDED.keys()
+    lacking -= {"_GLOBAL_OFFSET_TABLE_"}
+    unknown = sorted(lacking - homes.keys())
+    if unknown:
+        raise BuildError(
+            f"a unit has no {', '.join(unknown)}: only a whole kernel's linker script makes that"
+        )
+    wanted = [
+        Wanted(s, homes[s], tuple(one.path for one in parts if s in one.undefined))
+        for s in sorted(lacking)
+    ]
+    types = debuginfo.program(image.vmlinux)
+    generator = Generator(types, image.objects, homes, have, rules, mockable=True)
+    return generator.generate(wanted), generator
+
+
+def _link(files: list[Path], work: Path) -> None:
+    (work / "exports").write_text("{ global: lib_*; local: *; };")
+    argv = ["ld", "-shared", "-Bsymbolic", "--hash-style=gnu", "-z", "now", "-z", "noexecstack"]
+    argv += ["--no-undefined", "--no-warn-rwx-segments", "--version-script=exports"]
+    argv += ["--build-id=sha1", "-soname", LIBRARY, "-o", LIBRARY]
+    argv += [f"--defsym={name}={value}" for name, value in PROVIDED.items()]
+    try:
+        proc.run([*argv, *map(str, files)], cwd=work)
+    except ToolError as error:
+        raise BuildError(
+            "the unit doesn't link",
+            argv=error.argv,
+            returncode=error.returncode,
+            tail=error.tail,
+        ) from None

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The memory that a unit's stubs and Python share; overlay/unit/unit.h is its one definition."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any
+
+from anykernel.host import compiled
+
+if TYPE_CHECKING:
+    from anykernel.host import Instance
+
+HEADER = compiled.OVERLAY / "unit" / "unit.h"
+
+
+@functools.cache
+def definitions() -> tuple[Any, dict[str, int]]:
+    """(cffi's view of the header, its numbers)."""
+    import cffi
+
+    text, numbers = compiled.header(HEADER)
+    ffi = cffi.FFI()
+    ffi.cdef(text)
+    return ffi, numbers
+
+
+class Control:
+    """What each stub does, and what was called."""
+
+    def __init__(self, instance: Instance) -> None:
+        self.ffi, self.numbers = definitions()
+        size = self.ffi.sizeof("struct unit_control")
+        self.buffer = instance.user.alloc(size)
+        self._raw = self.ffi.from_buffer(self.buffer.view)
+        self.struct = self.ffi.cast("struct unit_control *", self._raw)
+        self.reset()
+
+    def reset(self) -> None:
+        """All stubs loud, nothing called."""
+        self.struct.head = 0
+        self.ffi.memmove(self.struct.stubs, bytes(self.ffi.sizeof(self.struct.stubs)), self._stubs)
+
+    @property
+    def _stubs(self) -> int:
+        return int(self.ffi.sizeof(self.struct.stubs))
+
+    @property
+    def calls(self) -> int:
+        """How many calls of stubs there were."""
+        return int(self.struct.head)
+
+    def call(self, index: int) -> tuple[int, list[int]]:
+        """(the stub's number, its arguments as words) of a call."""
+        one = self.struct.calls[index % self.numbers["UNIT_CALLS"]]
+        return int(one.number), [int(one.args[i]) for i in range(one.count)]
+
+    def kept(self) -> int:
+        """The first call that the ring still holds."""
+        return max(0, self.calls - self.numbers["UNIT_CALLS"])
+
+    def behave(self, number: int, mode: str, value: tuple[int, int] = (0, 0)) -> None:
+        """Stub `number` does UNIT_LOUD, UNIT_RETURNS or UNIT_ASK from now on."""
+        stub = self.struct.stubs[number]
+        stub.mode = self.numbers[mode]
+        stub.value[0], stub.value[1] = value
