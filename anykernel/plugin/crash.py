@@ -32,6 +32,8 @@ def check(item: pytest.Item) -> None:
         if lease.crashed:
             if not allowed.crash:
                 raise _crash(lease)
+        elif lease.unit:
+            lease.kernel.check()
         elif not allowed.warnings:
             _check_log(lease)
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The fixtures ``kernel`` and ``kernel_factory``: pristine kernels from the session's pool."""
+"""The fixtures ``kernel``, ``kernel_factory`` and ``unit``, all from the session's pool."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +16,10 @@ from anykernel.plugin.pool import Lease, Pool
 if TYPE_CHECKING:
     from anykernel.build.image import Image
     from anykernel.kernel import Kernel
+    from anykernel.link.unit import Spec
+    from anykernel.unit import Unit
 
-OURS = frozenset({"kernel", "kernel_factory"})
+OURS = frozenset({"kernel", "kernel_factory", "unit"})
 """Names of the fixtures whose state is restored before each Hypothesis example."""
 
 POOL = pytest.StashKey[Pool]()
@@ -46,7 +48,8 @@ def kernel(request: pytest.FixtureRequest) -> Iterator[Kernel]:
     with ``@given``, before each example.
     """
     lease = _take(request, _options(request.node)[0])
-    yield lease.kernel
+    booted: Kernel = lease.kernel
+    yield booted
     give_back(request.node, lease)
 
 
@@ -63,9 +66,34 @@ def kernel_factory(request: pytest.FixtureRequest) -> Iterator[Callable[..., Ker
     def make(**values: Any) -> Kernel:
         lease = _take(request, opts.change(base, values))
         taken.append(lease)
-        return lease.kernel
+        booted: Kernel = lease.kernel
+        return booted
 
     yield make
+    for lease in reversed(taken):
+        give_back(request.node, lease)
+
+
+@pytest.fixture
+def unit(request: pytest.FixtureRequest) -> Iterator[Callable[..., Unit]]:
+    """``unit("net/ipv4/tcp_cubic.c")`` loads C files of the kernel without booting it: their
+    functions are called from Python, and what they need is mocked.
+
+    ``with_=["lib/rbtree.c"]`` names files or folders whose own code is to run; ``depth=1`` takes
+    all that the files need themselves.  Raises UsageError for files that the kernel doesn't have.
+    """
+    taken: list[Lease] = []
+    options = _options(request.node)[0]
+
+    def load(*files: str, with_: Sequence[str] = (), depth: int = 0) -> Unit:
+        from anykernel.link.unit import Spec
+
+        lease = _take(request, options, Spec(files, tuple(with_), depth))
+        taken.append(lease)
+        loaded: Unit = lease.kernel
+        return loaded
+
+    yield load
     for lease in reversed(taken):
         give_back(request.node, lease)
 
@@ -77,11 +105,13 @@ def _options(item: pytest.Item) -> tuple[opts.KernelOptions, opts.Allowed]:
         pytest.fail(f"{item.nodeid}: {error}", pytrace=False)
 
 
-def _take(request: pytest.FixtureRequest, options: opts.KernelOptions) -> Lease:
+def _take(
+    request: pytest.FixtureRequest, options: opts.KernelOptions, unit: Spec | None = None
+) -> Lease:
     from anykernel.errors import AnykernelError, KernelError
 
     try:
-        lease = _pool(request.config).take(options)
+        lease = _pool(request.config).take(options, unit)
     except KernelError:
         raise
     except AnykernelError as error:
@@ -105,7 +135,8 @@ def give_back(item: pytest.Item, lease: Lease) -> None:
 def _pool(config: pytest.Config) -> Pool:
     pool = config.stash.get(POOL, None)
     if pool is None:
-        pool = config.stash[POOL] = Pool(lambda options: _build(config, options))
+        policies = config.getini("kernel_stub_policies")
+        pool = config.stash[POOL] = Pool(lambda options: _build(config, options), policies)
     return pool
 
 

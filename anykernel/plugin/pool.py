@@ -4,17 +4,19 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from anykernel.plugin.options import KernelOptions
 
 if TYPE_CHECKING:
     from anykernel.build.image import Image
     from anykernel.host import Host
-    from anykernel.kernel import Kernel
+    from anykernel.link.unit import Spec
 
+UNIT_MEMORY = 16 << 20
 IDLE_MOST = 8
 """Idle kernels that are kept for later tests; each costs a process and about 10 MB."""
 
@@ -28,13 +30,16 @@ class Lease:
     options: KernelOptions
     image: Image
     host: Host
-    kernel: Kernel
+    kernel: Any
+    """anykernel.kernel.Kernel, or anykernel.unit.Unit, which is restored the same way."""
     booted: int
     """Snapshot of the booted kernel."""
     printed: int
     """Characters that its log had then."""
     example: int | None = None
     """Snapshot of what the test's fixtures made of it; only with Hypothesis."""
+    unit: Spec | None = None
+    """What it is made of, if it is a unit and no kernel."""
     stubs: dict[int, int] = field(default_factory=dict)
     """How often each stub was reached, as far as that is written down."""
 
@@ -51,8 +56,11 @@ class Lease:
 class Pool:
     """Builds images once, boots kernels on demand and restores them between tests."""
 
-    def __init__(self, build: Callable[[KernelOptions], Image]) -> None:
+    def __init__(
+        self, build: Callable[[KernelOptions], Image], policies: Sequence[Path] = ()
+    ) -> None:
         self._build = build
+        self._policies = policies
         self._images: dict[ImageKey, Image | Exception] = {}
         self._idle: list[Lease] = []
         self.booted = 0
@@ -71,10 +79,11 @@ class Pool:
             raise found.with_traceback(None)
         return found
 
-    def take(self, options: KernelOptions) -> Lease:
-        """A pristine kernel that nobody else has."""
+    def take(self, options: KernelOptions, unit: Spec | None = None) -> Lease:
+        """A pristine kernel, or unit of one, that nobody else has."""
         for position in range(len(self._idle) - 1, -1, -1):
-            if self._idle[position].options == options:
+            idle = self._idle[position]
+            if (idle.options, idle.unit) == (options, unit):
                 lease = self._idle.pop(position)
                 try:
                     lease.kernel.restore(lease.booted)
@@ -83,7 +92,7 @@ class Pool:
                     self._close(lease)
                     break
                 return lease
-        return self._boot(options)
+        return self._boot(options) if unit is None else self._load(options, unit)
 
     def give_back(self, lease: Lease) -> None:
         """The test is over.  A kernel that crashed is not used again."""
@@ -125,6 +134,21 @@ class Pool:
             raise
         self.booted += 1
         return lease
+
+    def _load(self, options: KernelOptions, spec: Spec) -> Lease:
+        from anykernel.host import Host
+        from anykernel.link.unit import link_unit
+        from anykernel.unit import Unit
+
+        whole = self.image(replace(options, components=None))
+        image = link_unit(whole, spec, self._policies)
+        host = Host(image, memory=UNIT_MEMORY, seed=options.seed, budget=options.budget)
+        try:
+            unit = Unit(host.instances[0], image, whole)
+            return Lease(options, image, host, unit, unit.snapshot(), 0, unit=spec)
+        except BaseException:
+            host.close()
+            raise
 
     @staticmethod
     def _close(lease: Lease) -> None:

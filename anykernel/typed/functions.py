@@ -90,7 +90,7 @@ class Function:
         if isinstance(value, str | bytes | bytearray) and not isinstance(shape, Scalar):
             data = value.encode() + b"\0" if isinstance(value, str) else bytes(value)
             buffer = self._space.instance.user.write(data)
-            lent.append(buffer)  # type: ignore[arg-type]
+            lent.append(buffer)
             return buffer.address
         if isinstance(shape, Scalar):
             self._fits(shape, value, number)
@@ -138,7 +138,7 @@ class Function:
             return None
         if isinstance(shape, StructShape):
             if hidden is None:
-                hidden = self._space.instance.user.alloc(16)  # type: ignore[assignment]
+                hidden = self._space.instance.user.alloc(16)
                 assert hidden is not None
                 hidden.view[:] = low.to_bytes(8, "little") + high.to_bytes(8, "little")
             return Pointer(self._space, hidden.address, shape)

@@ -77,8 +77,8 @@ class ArrayShape:
         self.name = kind.type_name()
         kind = plain(kind)
         self.length: int | None = kind.length
-        self.element = shape_of(kind.type)
-        self.size = self.element.size * (self.length or 0)
+        self.element: Shape = shape_of(kind.type)
+        self.size: int = self.element.size * (self.length or 0)
 
 
 @dataclass(frozen=True)

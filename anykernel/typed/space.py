@@ -88,14 +88,12 @@ class Space:
             raise UsageError(f"there is no type {name!r} here: {error}") from None
 
     def constant(self, name: str) -> int:
-        """The value of an enumerator: ``constant("TCP_ESTABLISHED")``.  Raises UsageError: macros
-        leave no trace in a program."""
+        """The value of an enumerator: ``constant("TCP_ESTABLISHED")``.  Raises UsageError."""
         try:
             return int(self.types.constant(name).value_())
         except LookupError:
-            raise UsageError(
-                f"there is no enumerator {name!r} here; a macro has no value"
-            ) from None
+            text = f"there is no enumerator {name!r} here; macros leave no trace in a program"
+            raise UsageError(text) from None
 
     # Values
 

@@ -228,11 +228,9 @@ class Unit:
 
     def assert_no_leaks(self) -> None:
         """Raises Leak."""
-        if live := self.live:
-            lines = [
-                f"  {one.size} bytes at {one.address:#x} (allocation {one.number})" for one in live
-            ]
-            raise Leak("the unit still holds memory:\n" + "\n".join(lines[:20]))
+        lines = [f"  {a.size} bytes at {a.address:#x} (allocation {a.number})" for a in self.live]
+        if lines:
+            raise Leak("\n".join(["the unit still holds memory:", *lines[:20]]))
 
     def check(self) -> None:
         """Raises MemoryDamage or KernelCrash when memory was overrun or used after free."""
