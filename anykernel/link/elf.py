@@ -107,7 +107,7 @@ class ObjectFile:
     def content(self, section: str, start: int, size: int) -> tuple[bytes, list[Reference]]:
         """The bytes there, and what in them are addresses (offsets from `start`)."""
         data, _, nowhere = self._sections[section]
-        if not section or nowhere:  # common symbols have no section at all
+        if nowhere:
             return bytes(size), []
         found = [
             Reference(one.offset - start, one.size, one.relative, one.symbol, one.addend)

@@ -28,7 +28,7 @@ from anykernel.link.components import objects
 from anykernel.link.select import Selection, select
 from anykernel.link.stubs import Generator, Stub, Wanted, variant_text
 
-FORMAT = "1"
+FORMAT = "2"
 """Of the entry in the cache and the stubs' C."""
 ASSEMBLED = "arch/lib/x86_64/fiber.o"
 """An object from assembler: with its flags the table of symbols is assembled."""

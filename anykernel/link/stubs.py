@@ -153,7 +153,9 @@ class Generator:
         if not file.is_code(symbol.section):
             return None
         source = home.removesuffix(".o") + ".c"
-        names = [(name, source) for name in (symbol.name, *file.aliases(symbol))]
+        names: list[tuple[str, str | None]] = [
+            (name, source) for name in (symbol.name, *file.aliases(symbol))
+        ]
         # A static function of another file may have the same name, but another type.
         names += [(name, None) for name, _ in names if name in file.named]
         for name, where in names:
@@ -242,7 +244,7 @@ class Generator:
 
     def _data(self, stub: Stub, file: ObjectFile, symbol: Symbol, grant: Grant | None) -> None:
         stub = replace(stub, declaration=self._declared(stub.home, symbol))
-        if not symbol.size and symbol.kind == "STT_NOTYPE":
+        if not symbol.section or (not symbol.size and symbol.kind == "STT_NOTYPE"):
             raise BuildError(
                 f"{stub.symbol} of {stub.home} has no size (assembler?); write its stub's body: "
                 f'[grant.{stub.symbol}] body = "FILE.c" in a policy file'
@@ -406,49 +408,10 @@ def _escaped(line: str) -> str:
     return line.replace("\\", "\\\\").replace('"', '\\"')
 
 
-KEYWORDS = frozenset(
-    [
-        "auto",
-        "break",
-        "case",
-        "char",
-        "const",
-        "continue",
-        "default",
-        "do",
-        "double",
-        "else",
-        "enum",
-        "extern",
-        "float",
-        "for",
-        "goto",
-        "if",
-        "inline",
-        "int",
-        "long",
-        "register",
-        "restrict",
-        "return",
-        "short",
-        "signed",
-        "sizeof",
-        "static",
-        "struct",
-        "switch",
-        "typedef",
-        "union",
-        "unsigned",
-        "void",
-        "volatile",
-        "while",
-        "true",
-        "false",
-        "NULL",
-        "asm",
-        "typeof",
-        "current",
-        "u32",
-        "u64",
-    ]
-)
+RESERVED = """
+    auto break case char const continue default do double else enum extern float for goto if inline
+    int long register restrict return short signed sizeof static struct switch typedef union
+    unsigned void volatile while asm typeof true false NULL current u32 u64
+"""
+KEYWORDS = frozenset(RESERVED.split())
+"""What no parameter can be called: of C, and of what is included."""
