@@ -74,9 +74,11 @@ def declaration(c_type: str, name: str) -> str:
 def signature(prog: Any, name: str, file: str | None = None) -> Signature | None:
     """The signature of function `name` (of source `file`, where several have one), or None for
     what has no type: assembler."""
+    import drgn
+
     try:
         found = prog.function(name, file)
-    except LookupError:
+    except (LookupError, drgn.BadDataError):  # the latter for what `as -g` says of its own
         return None
     return of_type(name, found.type_)
 
