@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from anykernel.errors import UsageError
+from anykernel.kernel import inside
 from anykernel.kernel.background import Workers
 from anykernel.kernel.clock import Clock
 from anykernel.kernel.log import Log
@@ -115,6 +116,19 @@ class Kernel(Process):
         self._workers.load(saved.workers)
         self.log.load(saved.log)
         self._state = State()
+
+    # Its inside
+
+    @cached_property
+    def prog(self) -> Any:
+        """A drgn.Program over the kernel's memory, as it is at the moment of each look:
+        ``kernel.prog["init_net"].ipv4.sysctl_ip_default_ttl``; drgn's Linux helpers work on it."""
+        return inside.program(self.instance, self.image)  # type: ignore[arg-type]
+
+    @cached_property
+    def inside(self) -> inside.Inside:
+        """The kernel's functions and variables by name."""
+        return inside.Inside(self.instance, self.image)  # type: ignore[arg-type]
 
     # Network
 
