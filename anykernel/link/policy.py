@@ -116,6 +116,8 @@ def _load(folders: tuple[Path, ...]) -> Policy:
                 sha.update(file.read_bytes() + b"\0")
         for file in sorted(folder.glob("*.toml")):
             policy = _add(policy, file)
+    for body in sorted({one.body for one in policy.grants.values() if one.body}):
+        sha.update(body.read_bytes() + b"\0")  # it may lie in a folder below
     return replace(policy, id=sha.hexdigest()[:12])
 
 
@@ -131,7 +133,9 @@ def _add(policy: Policy, file: Path) -> Policy:
     for table, content in data.items():
         if table not in TABLES:
             raise PolicyError(f"{file}: unknown table [{table}]; there are {', '.join(TABLES)}")
-        entries = {"": content} if table in ("base", "unit") else content
+        if not isinstance(content, dict):
+            raise PolicyError(f"{file}: [{table}] is a table")
+        entries: dict[str, Any] = {"": content} if table in ("base", "unit") else content
         for name, entry in entries.items():
             where = f"{file}: [{table}{'.' + name if name else ''}]"
             _check(where, entry, TABLES[table])
