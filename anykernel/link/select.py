@@ -62,7 +62,7 @@ def select(image: Image, wanted: Iterable[str], policy: Policy) -> Selection:
         and (component_of(one.path, policy.split) in names or one.path in extra)
     ]
     # What a release doesn't have can't be pulled; there it is in some other object.
-    extra -= unknown
+    extra = {one for one in extra - unknown if component_of(one, policy.split) not in names}
     drawn = _self_contained(chosen, everything)
     paths = {one.path for one in chosen} | {one.path for one in drawn}
     paths |= {
