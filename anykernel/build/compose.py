@@ -16,6 +16,10 @@ from anykernel import cache
 from anykernel.source import Tree
 
 OVERLAY = Path(__file__).resolve().parent.parent / "overlay"
+RECORD = ".anykernel-source"
+"""In a composed tree: where its links lead, and since when."""
+CLOCK_NS = 1_000_000_000
+"""How coarse a file system's times may be."""
 BUILT_IN_PLACE = (".config", ".config.old", "include/config", "include/generated", "vmlinux")
 """What an in-tree build leaves at the top: Kbuild refuses O= where it sees them."""
 
@@ -41,16 +45,31 @@ def compose(tree: Tree) -> Path:
     name = hashlib.sha256(str(tree.path).encode()).hexdigest()[:12] if tree.live else tree.id
     composed = cache.directory("trees") / name
     with cache.locked(f"tree-{name}"), cache.explained(composed):
-        _link(tree.path, composed)
+        since = _since(composed, tree.path)
+        _link(tree.path, composed, since)
         for name in BUILT_IN_PLACE:
             cache.remove(composed / name)
         _overlay(composed / "arch" / "lib")
+        (composed / RECORD).write_text(str(tree.path))
         os.utime(composed)  # used now, for `anykernel cache prune`
     return composed
 
 
-def _link(source: Path, composed: Path) -> None:
-    """Links that are missing or lead elsewhere are made, links to what is gone are removed."""
+def _since(composed: Path, source: Path) -> int:
+    """When the links were last known to lead to `source`, in ns; 0: they may lead anywhere."""
+    record = composed / RECORD
+    try:
+        return record.stat().st_mtime_ns if record.read_text() == str(source) else 0
+    except OSError:
+        return 0
+
+
+def _link(source: Path, composed: Path, since: int) -> None:
+    """Links that are missing or lead elsewhere are made, links to what is gone are removed.
+
+    A folder that nobody touched since `since` has the links that it had then: looking where each
+    of 80,000 leads takes seconds.
+    """
     base = str(source)
     # arch/lib is ours; a source may have one (older kernel libraries did).  What an in-tree build
     # left isn't linked for a moment even: another process may be at its make.
@@ -62,12 +81,13 @@ def _link(source: Path, composed: Path) -> None:
         if to.is_symlink():  # of a file or a link that is a folder now: it leads to the user's
             to.unlink()
         to.mkdir(parents=True, exist_ok=True)
+        touched = to.stat().st_mtime_ns > since - CLOCK_NS
         present = {entry.name: entry for entry in os.scandir(to)}
         links = [f for f in files if inside + f not in left_out]
         links += [f for f in folders if os.path.islink(os.path.join(folder, f))]
         for name in links:
             target, entry = os.path.join(folder, name), present.pop(name, None)
-            if entry is not None and _stale(entry, target):
+            if entry is not None and _stale(entry, target, touched):
                 cache.remove(Path(entry.path))
                 entry = None
             if entry is None:
@@ -78,10 +98,10 @@ def _link(source: Path, composed: Path) -> None:
                 os.unlink(entry)
 
 
-def _stale(entry: os.DirEntry[str], target: str) -> bool:
+def _stale(entry: os.DirEntry[str], target: str, touched: bool) -> bool:
     """Whether a link leads elsewhere, or a folder is where the source has none now."""
     if entry.is_symlink():
-        return os.readlink(entry) != target
+        return touched and os.readlink(entry) != target
     return entry.is_dir()
 
 
