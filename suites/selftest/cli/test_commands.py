@@ -49,7 +49,7 @@ def fails(*arguments: str | Path, env: dict[str, str] | None = None) -> str:
 
 def test_help_names_all_commands() -> None:
     said = run("--help").stdout
-    for command in ("doctor", "build", "boot", "shell", "suite", "cache"):
+    for command in ("doctor", "build", "components", "stubs", "boot", "shell", "suite", "cache"):
         assert re.search(rf"^  {command} ", said, re.M)
         assert "--help" in run(command, "-h").stdout
 

@@ -196,3 +196,55 @@ def test_workers_and_last_failed(inner: pytest.Pytester) -> None:
     inner.runpytest_subprocess("-q", timeout=60)
     result = inner.runpytest_subprocess("--lf", timeout=60)
     result.assert_outcomes(failed=1)
+
+
+def test_an_ungranted_stub_fails_its_test(inner: pytest.Pytester) -> None:
+    body = """
+        @pytest.mark.kernel(components=[])
+        def test_reaches(kernel):
+            kernel.os.readlink("/proc/self/ns/net")
+        """
+    result = run(inner, body)
+    result.assert_outcomes(failed=1, passed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "*KernelCrash: the kernel crashed: stub: stub reached: net_core_*netns_get(0x*)",
+            "pytest *::test_reaches * --kernel-components=base",
+            "*= stubs of kernels with some components =*",
+            "  reached ungranted net_core_*netns_get x 1 by *::test_reaches",
+        ]
+    )
+
+
+def test_an_ungranted_stub_is_reported(inner: pytest.Pytester) -> None:
+    body = """
+        @pytest.mark.kernel(components=[])
+        @pytest.mark.parametrize("time", range(2))
+        def test_reaches(kernel, time):
+            with pytest.raises(FileNotFoundError):
+                kernel.os.readlink("/proc/self/ns/net")
+        """
+    result = run(inner, body, "--kernel-stubs=report", "-n2")
+    result.assert_outcomes(passed=3)
+    result.stdout.fnmatch_lines(
+        [
+            "base (*): generated *",
+            "  reached ungranted net_core_*netns_get x 2 by *::test_reaches*",
+            "  ungranted stubs returned 0 (--kernel-stubs=report): 1 were reached",
+        ]
+    )
+
+
+def test_a_run_on_components(inner: pytest.Pytester) -> None:
+    body = """
+        import errno
+
+        def test_absent(kernel):
+            with pytest.raises(OSError) as error:
+                kernel.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+            assert error.value.errno == errno.EAFNOSUPPORT
+        """
+    run(inner, body, "--kernel-components=net-ipv4").assert_outcomes(passed=2)
+    result = run(inner, body, "--kernel-components=net/ipv5")
+    result.assert_outcomes(errors=2)
+    assert "this kernel has no component 'net/ipv5'; did you mean" in result.stdout.str()
