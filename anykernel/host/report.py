@@ -47,7 +47,7 @@ class CrashReport:
     """How a kernel died.
 
     kind: 'panic' (also BUG), 'oops' (a bad access or instruction), 'wild write', 'stack
-    overflow', 'lockup', 'sandbox', 'halt'.  frames: 'function+0x12 (file.c:34)', the innermost
+    overflow', 'lockup', 'sandbox', 'halt', 'stub'.  frames: 'function+0x12 (file.c:34)', the innermost
     first.
     """
 
