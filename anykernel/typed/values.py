@@ -84,7 +84,7 @@ class Pointer:
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "value":
-            self._space.store(self._checked(), self._shape, value)
+            object.__setattr__(self, name, value)
             return
         field = self._struct(name).field(name)
         if field.bit_size:
@@ -134,6 +134,10 @@ class Pointer:
     def value(self) -> Any:
         """What it points to."""
         return self._space.load(self._checked(), self._shape)
+
+    @value.setter
+    def value(self, value: Any) -> None:
+        self._space.store(self._checked(), self._shape, value)
 
     def __getitem__(self, index: int) -> Any:
         return self._space.load(self._checked() + index * self._shape.size, self._shape)

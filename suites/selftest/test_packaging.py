@@ -69,7 +69,7 @@ def test_wheel_contents(wheel: Path) -> None:
         ).stdout.split()
     )
     assert tracked - names == set(), "in the repository, not in the wheel"
-    for suite in ("smoke", "fuzz"):
+    for suite in ("smoke", "fuzz", "isolation"):
         shipped = {
             name.replace("suites/", "anykernel/_suites/", 1)
             for name in files(f"suites/{suite}", ".py")
