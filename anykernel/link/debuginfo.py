@@ -99,3 +99,19 @@ def plain(kind: Any) -> Any:
     while kind.kind == drgn.TypeKind.TYPEDEF:
         kind = kind.type
     return kind
+
+
+def askew(kind: Any) -> bool:
+    """Has a member that isn't aligned, as in a packed struct."""
+    import drgn
+
+    kind = plain(kind)
+    if kind.kind == drgn.TypeKind.ARRAY:
+        return askew(kind.type)
+    if kind.kind not in (drgn.TypeKind.STRUCT, drgn.TypeKind.UNION) or not kind.is_complete():
+        return False
+    return any(
+        member.offset % drgn.alignof(member.type) or askew(member.type)
+        for member in kind.members
+        if member.bit_field_size is None
+    )

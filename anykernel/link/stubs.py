@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from anykernel.errors import BuildError
-from anykernel.link.debuginfo import Signature, declaration, plain, signature
+from anykernel.link.ctext import data_lines, escaped, names, word
+from anykernel.link.debuginfo import Signature, askew, declaration, plain, signature
 from anykernel.link.elf import ObjectFile, Reference, Symbol
 from anykernel.link.policy import Grant, Policy, Variant
 
@@ -102,7 +103,7 @@ class Generator:
         self.variants: dict[Variant, list[str]] = {}
         self._files: dict[str, ObjectFile] = {}
         self._text: list[str] = []
-        self._structs: set[int] = set()
+        self._structs: set[str] = set()
         self._copies: dict[tuple[str, str, int], str] = {}
         """Home, section and offset of what was copied to the name that it has here."""
         self._todo: list[Wanted] = []
@@ -179,13 +180,13 @@ class Generator:
         self._note(stub, "function", grant)
 
     def _loud(self, declared: Signature, stub: Stub, grant: Grant | None) -> str:
-        names = _names(declared)
-        pairs = [(self._c(p.type), n) for p, n in zip(declared.parameters, names, strict=True)]
+        called = names(declared)
+        pairs = [(self._c(p.type), n) for p, n in zip(declared.parameters, called, strict=True)]
         listed = ", ".join(f"{kind} {name}" for kind, name in pairs) or "void"
         if declared.variadic and pairs:  # C knows no (...); what is passed doesn't matter
             listed += ", ..."
         result = self._c(declared.returns)
-        words = [_word(p.type, n) for p, n in zip(declared.parameters, names, strict=True)]
+        words = [word(p.type, n) for p, n in zip(declared.parameters, called, strict=True)]
         array = f"const u64 args[] = {{ {', '.join(words)} }};\n\t" if words else ""
         allowed = f"!!({grant.when})" if grant and grant.when else int(grant is not None)
         listing = (
@@ -197,7 +198,7 @@ class Generator:
             # What Python set for it goes before what a policy grants.
             value = "" if result == "void" else f" *({result} *)value"
             call = f"u64 value[2];\n\n\tif (unit_mock{listing}, value))\n\t\treturn{value};"
-        unused = "".join(f"(void){name};\n\t" for name in names)
+        unused = "".join(f"(void){name};\n\t" for name in called)
         end = ""
         if result != "void":
             if "struct" in result:
@@ -232,13 +233,28 @@ class Generator:
             case drgn.TypeKind.FLOAT:
                 raise BuildError(f"a kernel passes no {kind.type_name()}: that needs a body")
             case drgn.TypeKind.STRUCT | drgn.TypeKind.UNION:
-                if kind.size not in self._structs:
-                    self._structs.add(kind.size)
-                    self._text.append(
-                        f"struct by_value_{kind.size} {{ unsigned char bytes[{kind.size}]; }};"
-                    )
-                return f"struct by_value_{kind.size}"
+                return self._struct(kind)
         return "void *"  # pointers, and arrays and functions as parameters
+
+    def _struct(self, kind: Any) -> str:
+        """One of the same size, that travels where `kind` does."""
+        import drgn
+
+        name, members, suffix = f"struct by_value_{kind.size}", "", ""
+        if askew(kind):
+            # However small, it is passed in memory.
+            name += "_askew"
+            members = f"char first; short second; char rest[{kind.size - 3}];"
+            suffix = " __attribute__((packed))"
+        else:
+            members = f"unsigned char bytes[{kind.size}];"
+            if drgn.alignof(kind) == 16:
+                name += "_aligned"
+                suffix = " __attribute__((aligned(16)))"
+        if name not in self._structs:
+            self._structs.add(name)
+            self._text.append(f"{name} {{ {members} }}{suffix};")
+        return name
 
     # Data
 
@@ -302,14 +318,14 @@ class Generator:
         for one in sorted(references, key=lambda reference: reference.offset):
             if not one.size:
                 raise BuildError(f"{home}: {label} has a relocation that can't be copied")
-            lines += _bytes(data[done : one.offset])
+            lines += data_lines(data[done : one.offset])
             target = self._target(file, home, one)
             minus = " - ." if one.relative else ""
             lines.append(f".{'quad' if one.size == 8 else 'long'} {target}{minus}")
             done = one.offset + one.size
-        lines += _bytes(data[done:]) if kind == "progbits" else [f".zero {len(data)}"]
+        lines += data_lines(data[done:]) if kind == "progbits" else [f".zero {len(data)}"]
         lines += [".popsection"]
-        text = "\n".join(f'\t"{_escaped(line)}\\n"' for line in lines)
+        text = "\n".join(f'\t"{escaped(line)}\\n"' for line in lines)
         self._text.append(f"/* {label}: {home} */\nasm(\n{text});\n")
 
     def _target(self, file: ObjectFile, home: str, one: Reference) -> str:
@@ -371,47 +387,3 @@ def variant_text(variant: Variant, symbols: Iterable[str]) -> str:
         lines.append(f"static void *const keep_{symbol} __attribute__((used)) = {symbol};")
         lines.append(f'asm(".globl {symbol}\\n\\t.hidden {symbol}");')
     return "\n".join([*lines, ""])
-
-
-def _names(declared: Signature) -> list[str]:
-    """The parameters' names, each once, none a keyword of C."""
-    found: list[str] = []
-    for number, one in enumerate(declared.parameters):
-        name = re.sub(r"\W", "_", one.name)
-        taken = name in found or name in KEYWORDS or name == "args"
-        found.append(f"{name}_{number}" if taken else name)
-    return found
-
-
-def _word(kind: Any, name: str) -> str:
-    """An argument as the word that is reported."""
-    import drgn
-
-    if plain(kind).kind in (drgn.TypeKind.STRUCT, drgn.TypeKind.UNION):
-        return f"(u64)&{name}"
-    return f"(u64){name}"
-
-
-def _bytes(data: bytes) -> list[str]:
-    """Assembler for `data`; long runs of zeros are one line."""
-    lines = []
-    for part in re.finditer(rb"\0{16,}|(?:(?!\0{16}).){1,32}", data, re.S):
-        text = part[0]
-        if not any(text) and len(text) >= 16:
-            lines.append(f".zero {len(text)}")
-        else:
-            lines.append(".byte " + ",".join(str(byte) for byte in text))
-    return lines
-
-
-def _escaped(line: str) -> str:
-    return line.replace("\\", "\\\\").replace('"', '\\"')
-
-
-RESERVED = """
-    auto break case char const continue default do double else enum extern float for goto if inline
-    int long register restrict return short signed sizeof static struct switch typedef union
-    unsigned void volatile while asm typeof true false NULL current u32 u64
-"""
-KEYWORDS = frozenset(RESERVED.split())
-"""What no parameter can be called: of C, and of what is included."""

@@ -185,6 +185,51 @@ def test_structs_of_words_and_unions_by_value(tiny: Tiny) -> None:
     assert said[1:] == ["0 0"]
 
 
+def test_structs_that_travel_otherwise(tiny: Tiny) -> None:
+    """Packed ones, however small, when a member lies askew; what is aligned to 16 stays so."""
+    said = both(
+        tiny,
+        """
+        struct __attribute__((packed)) askew { char a; int b; };
+        struct __attribute__((packed)) even { int a; char b; };
+        struct deep { struct askew inner; char more[3]; };
+        struct big { long a[4]; };
+        struct wide { __int128 a; };
+        struct askew of(long before, struct askew it, long behind);
+        struct even off(long before, struct even it, long behind);
+        struct deep in(long before, struct deep it, long behind);
+        struct big large(long before, long one, int two, struct big it, long behind);
+        struct wide last(long b, long c, long d, long e, long f, long g, long i, struct wide it,
+                         long h);
+        """,
+        """
+        struct askew of(long before, struct askew it, long behind)
+        { it.b = before + behind; return it; }
+        struct even off(long before, struct even it, long behind)
+        { it.b = before + behind; return it; }
+        struct deep in(long before, struct deep it, long behind)
+        { it.inner.b = before + behind; return it; }
+        struct big large(long before, long one, int two, struct big it, long behind)
+        { it.a[0] = before + behind + one + two; return it; }
+        struct wide last(long b, long c, long d, long e, long f, long g, long i, struct wide it,
+                         long h)
+        { it.a = b + c + d + e + f + g + i + h; return it; }
+        """,
+        """
+        struct askew a = { 1, 2 }; struct even e = { 1, 2 }; struct deep d = { a, "x" };
+        struct big b = { { 1, 2, 3, 4 } }; struct wide w = { 1 };
+        a = of(5, a, 7); e = off(5, e, 7); d = in(5, d, 7); b = large(5, 1, 2, b, 7);
+        w = last(1, 2, 3, 4, 5, 6, 7, w, 8);
+        printf("%d %d %d %ld %ld\\n", a.b, e.b, d.inner.b, b.a[3], (long)w.a);
+        """,
+    )
+    words = {line.split()[0].partition(":")[2]: line.split()[1:] for line in said[:-1]}
+    for name in ("of", "off", "in", "large"):
+        assert (words[name][0], words[name][-1]) == ("0x5", "0x7"), name
+    assert words["last"][-1] == "0x8"
+    assert said[-1] == "0 0 0 0 0"
+
+
 def test_names_that_no_parameter_can_have(tiny: Tiny) -> None:
     said = both(
         tiny,
