@@ -47,8 +47,8 @@ class CrashReport:
     """How a kernel died.
 
     kind: 'panic' (also BUG), 'oops' (a bad access or instruction), 'wild write', 'stack
-    overflow', 'lockup', 'sandbox', 'halt', 'stub'.  frames: 'function+0x12 (file.c:34)', the innermost
-    first.
+    overflow', 'lockup', 'sandbox', 'halt', 'stub'.  frames: 'function+0x12 (file.c:34)', the
+    innermost first.
     """
 
     kind: str

@@ -29,7 +29,7 @@ from anykernel.link.objects import Object, read
 from anykernel.link.policy import Policy
 from anykernel.link.stubs import Generator, Wanted, variant_text
 
-FORMAT = "2"
+FORMAT = "3"
 RUNTIME = Path(__file__).resolve().parent.parent / "overlay" / "unit"
 KEPT = [
     "-fkeep-static-functions",
@@ -136,7 +136,7 @@ def _make(
         runtime = _runtime(image, work)
         files = [*own, runtime, *(image.objects / one.path for one in chosen)]
         parts = [read(file, file.name) for file in files]
-        text, generator = _stubs(image, parts, rules)
+        text, generator, empty = _stubs(image, parts, rules)
         (to / "stubs.c").write_text(text)
         sources = [to / "stubs.c"]
         for variant, symbols in generator.variants.items():
@@ -148,7 +148,7 @@ def _make(
             strict = ["-Werror"] if source == sources[0] else []
             flags = ["-g0", "-fno-builtin", f"-I{RUNTIME}", *strict]
             compile_c(image, source, files[-1], like=LIKE, extra=flags)
-        _link(files, work)
+        _link(files, empty, work)
         shutil.copyfile(work / LIBRARY, to / LIBRARY)
     os.symlink(image.objects, to / "objects")  # where a reader finds the types of the others
     stubs = [asdict(one) for one in generator.stubs]
@@ -170,32 +170,29 @@ def _runtime(image: Image, work: Path) -> Path:
     return to
 
 
-def _stubs(image: Image, parts: list[Object], rules: Policy) -> tuple[str, Generator]:
+def _stubs(image: Image, parts: list[Object], rules: Policy) -> tuple[str, Generator, list[str]]:
     homes = {s: one.path for one in objects(image) for s in one.weak}
     homes |= {s: one.path for one in objects(image) for s in one.defined}
     have = {s for one in parts for s in one.defined | one.weak}
     lacking = {s for one in parts for s in one.undefined} - have - PROVIDED.keys()
-    lacking -= {"_GLOBAL_OFFSET_TABLE_"}
-    unknown = sorted(lacking - homes.keys())
-    if unknown:
-        raise BuildError(
-            f"a unit has no {', '.join(unknown)}: only a whole kernel's linker script makes that"
-        )
     wanted = [
         Wanted(s, homes[s], tuple(one.path for one in parts if s in one.undefined))
-        for s in sorted(lacking)
+        for s in sorted(lacking & homes.keys())
     ]
     types = debuginfo.program(image.vmlinux)
     generator = Generator(types, image.objects, homes, have, rules, mockable=True)
-    return generator.generate(wanted), generator
+    # The others are a linker script's: begin and end of tables, which here are empty.
+    empty = sorted(lacking - homes.keys() - {"_GLOBAL_OFFSET_TABLE_"})
+    return generator.generate(wanted), generator, empty
 
 
-def _link(files: list[Path], work: Path) -> None:
+def _link(files: list[Path], empty: list[str], work: Path) -> None:
     (work / "exports").write_text("{ global: lib_*; local: *; };")
     argv = ["ld", "-shared", "-Bsymbolic", "--hash-style=gnu", "-z", "now", "-z", "noexecstack"]
     argv += ["--no-undefined", "--no-warn-rwx-segments", "--version-script=exports"]
     argv += ["--build-id=sha1", "-soname", LIBRARY, "-o", LIBRARY]
     argv += [f"--defsym={name}={value}" for name, value in PROVIDED.items()]
+    argv += [f"--defsym={name}=0" for name in empty]
     try:
         proc.run([*argv, *map(str, files)], cwd=work)
     except ToolError as error:

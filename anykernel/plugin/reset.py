@@ -120,7 +120,10 @@ def _allow_our_fixtures(item: pytest.Item) -> None:
                 "@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])."
             )
     function._hypothesis_internal_use_settings = settings(
-        parent=current, suppress_health_check={*current.suppress_health_check, check}
+        parent=current,
+        suppress_health_check={*current.suppress_health_check, check},
+        # The first example may build; time that counts is the kernel's.
+        deadline=None if current.deadline == settings().deadline else current.deadline,
     )
 
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from anykernel.errors import UsageError
@@ -33,6 +33,7 @@ Call = Callable[[int, list[int]], tuple[int, int]]
 class Space:
     """Names, types and bytes.
 
+    whole: the kernel that a unit is of: it knows types that the unit itself doesn't use.
     call: how functions are called.  callback: gives a Python function an address in the space,
     for a parameter of a type; None where that isn't possible.
     """
@@ -43,9 +44,11 @@ class Space:
         image: Image,
         call: Call,
         callback: Callable[[Any, Signature], int] | None = None,
+        whole: Image | None = None,
     ) -> None:
         self.instance = instance
         self.types = debuginfo.program(image.vmlinux)
+        self._whole = whole.vmlinux if whole else image.vmlinux
         self.call = call
         self.callback = callback
         self._shapes: dict[str, Shape] = {}
@@ -82,18 +85,27 @@ class Space:
 
     def type(self, name: str) -> Any:
         """drgn's type of that name.  Raises UsageError."""
-        try:
-            return self.types.type(name)
-        except (LookupError, SyntaxError) as error:
-            raise UsageError(f"there is no type {name!r} here: {error}") from None
+        for types in self._programs():
+            try:
+                return types.type(name)
+            except LookupError:
+                continue
+            except SyntaxError as error:
+                raise UsageError(f"{name!r} is no type in C: {error}") from None
+        raise UsageError(f"there is no type {name!r} in this kernel")
+
+    def _programs(self) -> Iterator[Any]:
+        yield self.types
+        yield debuginfo.program(self._whole)
 
     def constant(self, name: str) -> int:
         """The value of an enumerator: ``constant("TCP_ESTABLISHED")``.  Raises UsageError."""
-        try:
-            return int(self.types.constant(name).value_())
-        except LookupError:
-            text = f"there is no enumerator {name!r} here; macros leave no trace in a program"
-            raise UsageError(text) from None
+        for types in self._programs():
+            try:
+                return int(types.constant(name).value_())
+            except LookupError:
+                continue
+        raise UsageError(f"there is no enumerator {name!r}; macros leave no trace in a program")
 
     # Values
 

@@ -222,6 +222,8 @@ class Array:
 
     def string(self) -> str:
         """The C string that it holds."""
+        if self._shape.length is None:
+            return self._space.string(self._address, 65536)
         return self.bytes().split(b"\0")[0].decode(errors="surrogateescape")
 
 

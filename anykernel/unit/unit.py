@@ -51,7 +51,7 @@ class Unit:
         self.log = Log(instance)
         self.control = Control(instance)
         self.owned = Owned(instance.user)
-        self.space = Space(instance, image, self._call, self._callback)
+        self.space = Space(instance, image, self._call, self._callback, whole)
         self._stubs = {one.symbol: one for one in ledger(image) if one.number >= 0}
         self._mocks: dict[int, Mock] = {}
         self._found: dict[str, Any] = {}
@@ -103,7 +103,7 @@ class Unit:
         """An array of a type: so many zeroed elements, or these values."""
         element = self.space.type(kind)
         listed = [None] * values if isinstance(values, int) else list(values)
-        shape = ArrayShape(self.space.types.array_type(element, len(listed)))
+        shape = ArrayShape(element.prog.array_type(element, len(listed)))
         made = Array(self.space, self.owned.alloc(shape.size), shape)
         for index, value in enumerate(listed):
             if value is not None:

@@ -242,7 +242,8 @@ static uint32_t execute(struct hk_command *c)
 		c->ret = -ENODEV;
 		return HK_BAD;
 	}
-	if (k->shared->crash && c->op != HK_RESTORE)
+	/* Of a dead one there is still the memory to be looked at. */
+	if (k->shared->crash && c->op != HK_RESTORE && c->op != HK_READ)
 		return HK_DEAD;
 	if (_setjmp(crash_exit)) {
 		k->rx = k->rx_end = NULL;
