@@ -12,7 +12,7 @@ from anykernel.plugin import options
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
-KERNEL_PAGE = (ROOT / "anykernel" / "docs" / "kernel.md").read_text()
+DOCS = ROOT / "anykernel" / "docs"
 EXAMPLES = re.findall(r"^```python\n(.*?)^```", README, re.M | re.S)
 
 
@@ -28,13 +28,27 @@ def test_example_runs(pytester: pytest.Pytester, example: str) -> None:
     result.assert_outcomes(passed=example.count("def test_"))
 
 
-def test_examples_of_the_kernel_page_run(pytester: pytest.Pytester) -> None:
+@pytest.mark.parametrize("page", ["kernel", "isolation", "mocks"])
+def test_examples_of_a_page_run(pytester: pytest.Pytester, page: str) -> None:
+    text = (DOCS / f"{page}.md").read_text()
     pytester.makeini("[pytest]\nfilterwarnings = error\n")
-    examples = re.findall(r"^```python\n(.*?)^```", KERNEL_PAGE, re.M | re.S)
+    examples = re.findall(r"^```python\n(.*?)^```", text, re.M | re.S)
     for number, example in enumerate(examples):
         pytester.makepyfile(**{f"test_example_{number}": example})
     result = pytester.runpytest_subprocess("-p", "no:cacheprovider")
-    result.assert_outcomes(passed=KERNEL_PAGE.count("def test_"))
+    result.assert_outcomes(passed=text.count("def test_"))
+
+
+def test_the_example_of_a_stub_policy_runs(pytester: pytest.Pytester) -> None:
+    """Its blocks are files, whose names stand in their first lines."""
+    text = (DOCS / "stubs.md").read_text()
+    blocks = re.findall(r"^```\w+\n(?:#|//) (\S+)\n(.*?)^```", text, re.M | re.S)
+    for name, content in blocks:
+        (pytester.path / name).parent.mkdir(exist_ok=True)
+        (pytester.path / name).write_text(content)
+    assert len(blocks) == text.count("\n```") // 2
+    result = pytester.runpytest_subprocess("-p", "no:cacheprovider")
+    result.assert_outcomes(passed=1)
 
 
 def test_commands_exist() -> None:
