@@ -99,6 +99,8 @@ class Generator:
         self.policy = policy
         self.mockable = mockable
         self.stubs: list[Stub] = []
+        self.scripted: set[str] = set()
+        """Symbols that copied data point to and no object defines: a linker script's."""
         self.bodies: set[Path] = set()
         self.variants: dict[Variant, list[str]] = {}
         self._files: dict[str, ObjectFile] = {}
@@ -336,8 +338,9 @@ class Generator:
                 self.have.add(symbol.name)
                 where = self.homes.get(symbol.name)
                 if where is None:
-                    raise BuildError(f"{home} points to {symbol.name}, which nobody defines")
-                self._todo.append(Wanted(symbol.name, where, (f"data of {home}",)))
+                    self.scripted.add(symbol.name)
+                else:
+                    self._todo.append(Wanted(symbol.name, where, (f"data of {home}",)))
             return f"{symbol.name}{one.addend:+d}"
         offset = symbol.value + one.addend
         text = file.string(symbol.section, offset)
@@ -364,17 +367,26 @@ class Generator:
             # A static function, known by its address only.
             label = self._copies[key] = re.sub(r"\W", "_", f"{home[:-2]}__{what.name}")
             declared = self._signature(file, what, home)
-            if declared is None:
-                raise BuildError(f"{what.name} of {home} has no type: it can't be stubbed")
             number = sum(one.number >= 0 for one in self.stubs)
             users = (f"data of {home}",)
-            stub = Stub(number, label, "function", str(declared), home, users)
+            stub = Stub(number, label, "function", str(declared or what.name), home, users)
             grant = self.policy.grants.get(label)
-            self._text.append(self._loud(declared, stub, grant))
+            self._text.append(
+                self._loud(declared, stub, grant) if declared else _untyped(stub, home)
+            )
             self._note(stub, "function", grant)
         else:
             self._copy(file, home, what, label)
         return label
+
+
+def _untyped(stub: Stub, home: str) -> str:
+    """A loud function that doesn't know its parameters: of assembler, or of a C file that another
+    one includes."""
+    return (
+        f"/* {home} */\nlong {stub.symbol}(void);\nlong {stub.symbol}(void)\n{{\n"
+        f'\tlib_stub_reached({stub.number}, "{stub.symbol}", 0, 0, NULL);\n\treturn 0;\n}}\n'
+    )
 
 
 def variant_text(variant: Variant, symbols: Iterable[str]) -> str:

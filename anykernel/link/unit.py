@@ -12,6 +12,7 @@ import difflib
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterable
@@ -29,7 +30,7 @@ from anykernel.link.objects import Object, read
 from anykernel.link.policy import Policy
 from anykernel.link.stubs import Generator, Wanted, variant_text
 
-FORMAT = "3"
+FORMAT = "4"
 RUNTIME = Path(__file__).resolve().parent.parent / "overlay" / "unit"
 KEPT = [
     "-fkeep-static-functions",
@@ -159,8 +160,26 @@ def _make(
 def _compile(image: Image, path: str, work: Path) -> Path:
     to = work / path.replace("/", "-")
     source = image.tree / (path.removesuffix(".o") + ".c")
-    compile_c(image, source, to, like=path, extra=KEPT)
+    plain = to.with_suffix(".c")
+    plain.write_text(_without_inline(source))
+    flags = [*KEPT, "-iquote", str(source.parent)]
+    try:
+        compile_c(image, plain, to, like=path, extra=flags)
+    except BuildError:
+        # A file that plays with its includes; its inline functions stay so.
+        compile_c(image, source, to, like=path, extra=flags)
     return to
+
+
+def _without_inline(source: Path) -> str:
+    """C that includes `source` so that its own `static inline` functions are plain static ones.
+
+    Its headers come first, where inline is inline; their guards make them nothing afterwards.
+    """
+    text = source.read_text(errors="surrogateescape")
+    lines = re.findall(r"^[ \t]*#[ \t]*(?:define[ \t]+pr_fmt.*|include[ \t]*[<\"].*)$", text, re.M)
+    lines += ["#undef inline", "#define inline __maybe_unused", f'#include "{source}"', ""]
+    return "\n".join(lines)
 
 
 def _runtime(image: Image, work: Path) -> Path:
@@ -182,8 +201,9 @@ def _stubs(image: Image, parts: list[Object], rules: Policy) -> tuple[str, Gener
     types = debuginfo.program(image.vmlinux)
     generator = Generator(types, image.objects, homes, have, rules, mockable=True)
     # The others are a linker script's: begin and end of tables, which here are empty.
-    empty = sorted(lacking - homes.keys() - {"_GLOBAL_OFFSET_TABLE_"})
-    return generator.generate(wanted), generator, empty
+    text = generator.generate(wanted)
+    empty = (lacking - homes.keys() | generator.scripted) - {"_GLOBAL_OFFSET_TABLE_"}
+    return text, generator, sorted(empty)
 
 
 def _link(files: list[Path], empty: list[str], work: Path) -> None:
