@@ -14,7 +14,7 @@ def names(declared: Signature) -> list[str]:
     found: list[str] = []
     for number, one in enumerate(declared.parameters):
         name = re.sub(r"\W", "_", one.name)
-        taken = name in found or name in KEYWORDS or name == "args"
+        taken = name in found or name in KEYWORDS or name in ("args", "answer")
         found.append(f"{name}_{number}" if taken else name)
     return found
 

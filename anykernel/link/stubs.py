@@ -198,8 +198,8 @@ class Generator:
         call = f"lib_stub_reached{listing});"
         if self.mockable:
             # What Python set for it goes before what a policy grants.
-            value = "" if result == "void" else f" *({result} *)value"
-            call = f"u64 value[2];\n\n\tif (unit_mock{listing}, value))\n\t\treturn{value};"
+            value = "" if result == "void" else f" *({result} *)answer"
+            call = f"u64 answer[2];\n\n\tif (unit_mock{listing}, answer))\n\t\treturn{value};"
         unused = "".join(f"(void){name};\n\t" for name in called)
         end = ""
         if result != "void":

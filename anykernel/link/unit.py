@@ -30,7 +30,7 @@ from anykernel.link.objects import Object, read
 from anykernel.link.policy import Policy
 from anykernel.link.stubs import Generator, Wanted, variant_text
 
-FORMAT = "4"
+FORMAT = "5"
 RUNTIME = Path(__file__).resolve().parent.parent / "overlay" / "unit"
 KEPT = [
     "-fkeep-static-functions",

@@ -139,6 +139,13 @@ int unit_mock(u32 number, const char *name, u32 granted, u32 count, const u64 *a
 	return 0;
 }
 
+/* What has no mock, as nobody knows its type. */
+void lib_stub_reached(u32 number, const char *name, u32 granted, u32 count, const u64 *args);
+void lib_stub_reached(u32 number, const char *name, u32 granted, u32 count, const u64 *args)
+{
+	host.stub(host.host, number, name, granted, count, args);
+}
+
 /* Functions without a name that Python can be behind: for parameters that are
  * pointers to functions. */
 #define CALLBACK(n) \
