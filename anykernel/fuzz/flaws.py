@@ -68,9 +68,7 @@ def _in4(protocol: int, body: Callable[[bytes, int], p.Packet], at: int | None =
     """A flaw inside IPv4's payload; at: where a checksum is to be spoilt."""
 
     def make(ends: Ends, data: bytes, n: int) -> bytes:
-        segment = body(data, n).build(ends.ip4 + ends.kernel_ip4)
-        if at is not None:
-            segment = spoil(segment, at, n)
+        segment = _segment(body(data, n), ends.ip4 + ends.kernel_ip4, at, n)
         return ends.ether(p.ETH_IPV4, _ip4(ends, protocol, segment))
 
     return make
@@ -80,12 +78,15 @@ def _in6(following: int, body: Callable[[bytes, int], p.Packet], at: int | None 
     """A flaw inside IPv6's payload."""
 
     def make(ends: Ends, data: bytes, n: int) -> bytes:
-        segment = body(data, n).build(ends.ip6 + ends.kernel_ip6)
-        if at is not None:
-            segment = spoil(segment, at, n)
+        segment = _segment(body(data, n), ends.ip6 + ends.kernel_ip6, at, n)
         return ends.ether(p.ETH_IPV6, _ip6(ends, following, segment))
 
     return make
+
+
+def _segment(body: p.Packet, pseudo: bytes, at: int | None, n: int) -> bytes:
+    segment = body.build(pseudo)
+    return segment if at is None else spoil(segment, at, n)
 
 
 def _of4(change: Callable[[p.IPv4, int], p.IPv4]) -> _Make:

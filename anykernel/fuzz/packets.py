@@ -186,26 +186,21 @@ class Icmp(Packet):
         head = bytes((self.type, self.code))
         check = self.check
         if check is None:
-            check = checksum(head + b"\0\0" + tail)
+            check = self._checksum(pseudo, head + b"\0\0" + tail)
         return head + check.to_bytes(2) + tail
+
+    def _checksum(self, pseudo: bytes, message: bytes) -> int:
+        return checksum(message)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Icmpv6(Packet):
-    """RFC 4443, and the messages of RFC 4861: type, code, the second word, data."""
+class Icmpv6(Icmp):
+    """RFC 4443, and the messages of RFC 4861: the same form, summed with the addresses."""
 
     type: int = 128
-    code: int = 0
-    rest: bytes = b"\0\x01\0\x01"
-    check: int | None = None
 
-    def build(self, pseudo: bytes = b"") -> bytes:
-        tail = self.rest + self.body()
-        head = bytes((self.type, self.code))
-        check = self.check
-        if check is None:
-            check = _transport(pseudo, ICMPV6, head + b"\0\0" + tail)
-        return head + check.to_bytes(2) + tail
+    def _checksum(self, pseudo: bytes, message: bytes) -> int:
+        return _transport(pseudo, ICMPV6, message)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
