@@ -20,6 +20,7 @@ def program(vmlinux: Path) -> Any:
     flags = drgn.PlatformFlags.IS_64_BIT | drgn.PlatformFlags.IS_LITTLE_ENDIAN
     made = drgn.Program(drgn.Platform(drgn.Architecture.X86_64, flags))
     module = made.extra_module(str(vmlinux), create=True)
+    module.address_range = (0, 1 << 40)  # as it was linked: addresses are offsets
     try:
         module.try_file(str(vmlinux), force=True)
     except OSError as error:

@@ -7,7 +7,9 @@ import functools
 import struct
 from bisect import bisect_right
 from pathlib import Path
-from typing import Any
+
+from anykernel.errors import UsageError
+from anykernel.link import debuginfo
 
 
 class Symbols:
@@ -55,33 +57,26 @@ class Symbols:
         within = offset - starts[position]
         return (name, within) if within < max(size, 1) else None
 
-    @functools.lru_cache(maxsize=4096)  # noqa: B019 - one object per image, kept anyway
-    def line(self, offset: int) -> str:
-        """'net/ipv4/icmp.c:123' of the code at `offset`, or ''."""
-        from elftools.elf.elffile import ELFFile
-
-        with self.vmlinux.open("rb") as file:
-            elf = ELFFile(file)
-            if not elf.has_dwarf_info():
-                return ""
-            dwarf = elf.get_dwarf_info()
-            aranges = dwarf.get_aranges()
-            cu_offset = aranges.cu_offset_at_addr(offset) if aranges else None
-            if cu_offset is None:
-                return ""
-            unit = dwarf.get_CU_at(cu_offset)
-            program = dwarf.line_program_for_CU(unit)
-            if program is None:
-                return ""
-            return _line_of(program, offset)
+    def lines(self, offset: int) -> list[tuple[str, str]]:
+        """(function, 'net/ipv4/icmp.c:123') of the code at `offset`: the function that it is of,
+        then those that were inlined there, the innermost last; [] for what has no lines."""
+        try:
+            found = debuginfo.program(self.vmlinux).source_location(offset)
+        except (LookupError, OverflowError, UsageError):
+            return []
+        return [(one.name() or "", f"{_tree_path(one.filename)}:{one.line}") for one in found][::-1]
 
     def describe(self, offset: int) -> str:
-        """'function+0x12 (file.c:34)', or '' for what is no code of the image."""
+        """'function+0x12 (file.c:34, inlined include/linux/file.h:5)', or '' for what is no code
+        of the image."""
         found = self.function(offset)
         if found is None:
             return ""
-        where = self.line(offset)
-        return f"{found[0]}+{found[1]:#x}" + (f" ({where})" if where else "")
+        lines = self.lines(offset)
+        where = [
+            line if not depth else f"{name} {line}" for depth, (name, line) in enumerate(lines)
+        ]
+        return f"{found[0]}+{found[1]:#x}" + (f" ({', '.join(where)})" if where else "")
 
     def unwind(
         self, ip: int, bp: int, stack: bytes, stack_from: int, image: int, image_end: int
@@ -108,56 +103,18 @@ class Symbols:
         return 0 <= bp - stack_from <= len(stack) - 16
 
 
-def _line_of(program: Any, offset: int) -> str:
-    """The row of a line program that covers `offset`."""
-    previous = None
-    for entry in program.get_entries():
-        state = entry.state
-        if state is None:
-            continue
-        if previous is not None and previous.address <= offset < state.address:
-            return f"{_file_name(program, previous.file)}:{previous.line}"
-        previous = None if state.end_sequence else state
-    return ""
-
-
-def _file_name(program: Any, number: int) -> str:
-    """Path within the tree: build systems give an absolute or a relative one."""
-    header = program.header
-    version_5 = header["version"] >= 5
-    entry = header["file_entry"][number if version_5 else number - 1]
-    name = entry.name.decode(errors="replace")
-    directories = header["include_directory"]
-    index = entry.dir_index if version_5 else entry.dir_index - 1
-    if 0 <= index < len(directories):
-        folder = directories[index]
-        folder = folder.decode(errors="replace") if isinstance(folder, bytes) else str(folder)
-        name = f"{folder}/{name}"
+def _tree_path(name: str) -> str:
+    """Path within the tree: from the last folder that a kernel tree has at its top."""
     parts = name.split("/")
-    # .../linux-6.1/net/ipv4/icmp.c: from the last folder that a kernel tree has at its top.
     for position, part in enumerate(parts):
         if part in TOP_FOLDERS and position < len(parts) - 1:
             return "/".join(parts[position:])
-    return str(name)
+    return name
 
 
-TOP_FOLDERS = frozenset(
-    [
-        "arch",
-        "block",
-        "crypto",
-        "drivers",
-        "fs",
-        "include",
-        "init",
-        "io_uring",
-        "ipc",
-        "kernel",
-        "lib",
-        "mm",
-        "net",
-        "security",
-        "sound",
-        "virt",
-    ]
-)
+# fmt: off
+TOP_FOLDERS = frozenset({
+    "arch", "block", "crypto", "drivers", "fs", "include", "init", "io_uring", "ipc", "kernel",
+    "lib", "mm", "net", "security", "sound", "virt",
+})
+# fmt: on

@@ -46,11 +46,16 @@ def test_lines(library: Path, functions: dict[str, tuple[int, int]]) -> None:
     choose = random.Random(1)
     chosen = [start + choose.randrange(size) for start, size in functions.values()]
     said = subprocess.check_output(
-        ["addr2line", "-e", library, *(hex(address) for address in chosen)], text=True
+        ["addr2line", "-f", "-i", "-p", "-e", library, *(hex(address) for address in chosen)],
+        text=True,
     )
-    for address, line in zip(chosen, said.splitlines(), strict=True):
-        wanted = line.split(" ")[0].rpartition("/")[2]
-        assert symbols.line(address).rpartition("/")[2] == wanted
+    # "inner at file.c:1\n (inlined by) outer at file.c:2": the innermost first.
+    blocks = said.strip().replace("\n (inlined by) ", " <- ").splitlines()
+    for address, block in zip(chosen, blocks, strict=True):
+        found = [f"{name} {line.rpartition('/')[2]}" for name, line in symbols.lines(address)]
+        rows = [row.split(" (discriminator")[0].split(" at ") for row in block.split(" <- ")]
+        wanted = [f"{name} {line.rpartition('/')[2]}" for name, line in rows][::-1]
+        assert found == wanted or (not found and "?" in block)
 
 
 def test_nothing_is_there(library: Path) -> None:
@@ -58,7 +63,7 @@ def test_nothing_is_there(library: Path) -> None:
     for offset in (0, 0x100, 0x7000_0000, -1):
         assert symbols.function(offset) is None
         assert symbols.describe(offset) == ""
-        assert symbols.line(offset) == ""
+        assert symbols.lines(offset) == []
 
 
 def test_description(library: Path, functions: dict[str, tuple[int, int]]) -> None:
