@@ -36,10 +36,14 @@ class Control:
         self.struct = self.ffi.cast("struct unit_control *", self._raw)
         self.reset()
 
-    def reset(self) -> None:
-        """All stubs loud, nothing called."""
+    def reset(self, stubs: bytes | None = None) -> None:
+        """Nothing called; all stubs loud, or as save() found them."""
         self.struct.head = 0
-        self.ffi.memmove(self.struct.stubs, bytes(self.ffi.sizeof(self.struct.stubs)), self._stubs)
+        self.ffi.memmove(self.struct.stubs, stubs or bytes(self._stubs), self._stubs)
+
+    def save(self) -> bytes:
+        """What each stub does."""
+        return bytes(self.ffi.buffer(self.struct.stubs, self._stubs))
 
     @property
     def _stubs(self) -> int:

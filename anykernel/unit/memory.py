@@ -49,11 +49,18 @@ class Owned:
         for address, (buffer, size) in self._blocks.items():
             self._check(address, buffer, size)
 
-    def clear(self) -> None:
-        """Takes all back, unchecked."""
-        for buffer, _ in self._blocks.values():
-            buffer.free()
-        self._blocks = {}
+    def save(self) -> dict[int, bytes]:
+        """The blocks and what is in them."""
+        return {at: bytes(buffer.view) for at, (buffer, _) in self._blocks.items()}
+
+    def load(self, saved: dict[int, bytes]) -> None:
+        """Back to that; what was allocated since goes, unchecked.  A block that was freed since
+        stays so."""
+        for address in [*self._blocks]:
+            if address in saved:
+                self._blocks[address][0].view[:] = saved[address]
+            else:
+                self._blocks.pop(address)[0].free()
 
     @staticmethod
     def _check(address: int, buffer: Buffer, size: int) -> None:

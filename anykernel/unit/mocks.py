@@ -89,6 +89,14 @@ class Mock:
         self._does = None
         self._unit.control.behave(self._number, "UNIT_LOUD")
 
+    def save(self) -> Callable[..., Any] | None:
+        """What load() comes back to: its Python side; Control has the other."""
+        return self._does
+
+    def load(self, saved: Callable[..., Any] | None) -> None:
+        self._does = saved
+        self._record.reset_mock()
+
     # How it was called
 
     def __getattr__(self, name: str) -> Any:

@@ -36,6 +36,16 @@ class Allocation(NamedTuple):
     """Which of its allocations it was, from 1."""
 
 
+class _Saved(NamedTuple):
+    """What a snapshot has beside the host's."""
+
+    log: tuple[int, int, int]
+    owned: dict[int, bytes]
+    stubs: bytes
+    mocks: dict[int, tuple[Mock, Callable[..., Any] | None]]
+    callbacks: list[Callable[..., Any]]
+
+
 class Unit:
     """The functions and variables of some C files, by name: ``unit.tcp_slow_start(sk, 3)``,
     ``unit.fast_convergence.value = 0``; static ones, too.
@@ -57,7 +67,7 @@ class Unit:
         self._found: dict[str, Any] = {}
         self._callbacks: list[Callable[..., Any]] = []
         self._synced = 0
-        self._saved: list[tuple[int, int, int]] = []
+        self._saved: list[_Saved] = []
         numbers = self.control.numbers
         self._asks = numbers["UNIT_ASKS"]
         instance.syscall(numbers["UNIT_CONTROL"], self.control.buffer.address)
@@ -243,16 +253,22 @@ class Unit:
         """Saves the state; restore() comes back to it as often as wanted."""
         number = self.instance.snapshot()
         del self._saved[number - 1 :]
-        self._saved.append(self.log.save())
+        does = {number: (mock, mock.save()) for number, mock in self._mocks.items()}
+        log, owned, stubs = self.log.save(), self.owned.save(), self.control.save()
+        self._saved.append(_Saved(log, owned, stubs, does, [*self._callbacks]))
         return number
 
     def restore(self, snapshot: int) -> None:
-        """Back to a snapshot: its memory, and every mock as new; what new() made is gone."""
+        """Back to a snapshot: its memory, what new() had made and what mocks did; calls of them
+        are forgotten."""
         self.instance.restore(snapshot)
         del self._saved[snapshot:]
-        self.log.load(self._saved[-1])
-        self.control.reset()
-        self.owned.clear()
-        self._mocks.clear()
-        self._callbacks.clear()
+        saved = self._saved[-1]
+        self.log.load(saved.log)
+        self.owned.load(saved.owned)
+        self.control.reset(saved.stubs)
+        self._mocks = {number: mock for number, (mock, _) in saved.mocks.items()}
+        for mock, does in saved.mocks.values():
+            mock.load(does)
+        self._callbacks = [*saved.callbacks]
         self._synced = 0
