@@ -156,7 +156,7 @@ def touch_rerun_s(source: Path, test: str) -> float:
 
 
 def own_tree(image: Image, source: str) -> Path:
-    """A user's folder: links to the pristine source, but one file that is edited.
+    """A user's folder: the pristine source in hard links, but for one file that is edited.
 
     It stays, and so does its build: the next run needs minutes less.
     """
@@ -166,7 +166,7 @@ def own_tree(image: Image, source: str) -> Path:
     pristine = fetch(source).path
     tree = cache.directory("bench") / image.release
     if not (tree / "Makefile").exists():
-        shutil.copytree(pristine, tree, copy_function=os.symlink, dirs_exist_ok=True)
+        shutil.copytree(pristine, tree, copy_function=os.link, symlinks=True)
         (tree / TOUCHED).unlink()
     shutil.copyfile(pristine / TOUCHED, tree / TOUCHED)
     return tree

@@ -138,7 +138,8 @@ def _link(image: Image, selection: Selection, made: list[Path], work: Path) -> N
         "KBUILD_LDS": "arch/lib/kernel/vmlinux.lds",
         "KBUILD_VMLINUX_LIBS": "lib/lib.a" if library else "",
         "KBUILD_VERBOSE": "",
-        "LINUXINCLUDE": shlex.join(flags_of(image, ASSEMBLED)),
+        # The shell script splits at spaces and knows no quotes.
+        "LINUXINCLUDE": " ".join(f for f in flags_of(image, ASSEMBLED) if "KBUILD_" not in f),
         **dict.fromkeys(("NOSTDINC_FLAGS", "KBUILD_CPPFLAGS", "KBUILD_AFLAGS"), ""),
         "KBUILD_AFLAGS_KERNEL": "",
     }
