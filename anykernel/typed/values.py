@@ -75,7 +75,7 @@ class Pointer:
     # Members
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
+        if name.startswith("__") and name.endswith("__"):  # Python's, not C's
             raise AttributeError(name)
         field = self._struct(name).field(name)
         if field.bit_size:

@@ -78,7 +78,7 @@ class Unit:
     # Names
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
+        if name.startswith("__") and name.endswith("__"):  # Python's, not C's
             raise AttributeError(name)
         try:
             return self[name]
