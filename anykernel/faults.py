@@ -211,7 +211,12 @@ class _OfKernel:
         depth, *stack = STACK.unpack(raw)
         symbols = Symbols.of(self._kernel.image.vmlinux)
         base = self._kernel.instance.image_base  # type: ignore[attr-defined]
-        return [text for one in stack[:depth] if (text := symbols.describe(one - 1 - base))]
+        found = [symbols.describe(one - 1 - base) for one in stack[:depth]]
+        # From the innermost: how the stack was saved, then our hook, then who allocated.
+        ours = max(
+            (n for n, text in enumerate(found) if text.startswith("lib_should_")), default=-1
+        )
+        return [text for text in found[ours + 1 :] if text]
 
     def check_leaks(self) -> None:
         # Once to learn what changes by itself, once to tell; mm/kmemleak.c, update_checksum().

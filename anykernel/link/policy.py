@@ -31,7 +31,7 @@ TABLES = {
     "pull": {"objects", "why"},
     "image": {"components", "why"},
     "variant": {"headers", "without", "symbols", "why"},
-    "grant": {"returns", "body", "data", "when", "why"},
+    "grant": {"returns", "body", "data", "when", "also", "why"},
 }
 
 
@@ -156,7 +156,8 @@ def _add(policy: Policy, file: Path) -> Policy:
                 case "variant":
                     variants |= _variant(where, name, entry)
                 case _:
-                    grants[name] = _grant(where, name, entry, file.parent)
+                    for symbol in (name, *entry.get("also", ())):
+                        grants[symbol] = _grant(where, symbol, entry, file.parent)
     return Policy(base, unit, split, require, pull, images, grants, variants)
 
 
@@ -166,7 +167,7 @@ def _check(where: str, entry: Any, known: set[str]) -> None:
     for key, value in entry.items():
         if key not in known:
             raise PolicyError(f"{where}: unknown key {key!r}; there are {', '.join(sorted(known))}")
-        if key in ("components", "objects", "headers", "symbols", "without"):
+        if key in ("components", "objects", "headers", "symbols", "without", "also"):
             if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
                 raise PolicyError(f"{where}: {key} is a list of strings")
         elif not isinstance(value, str | int) or isinstance(value, bool):

@@ -67,7 +67,7 @@ def link_unit(image: Image, spec: Spec, folders: Iterable[Path] = ()) -> Image:
     """
     rules = policy.load_unit(folders)
     chosen, compiled = _choose(image, spec, rules)
-    runtime = b"".join((RUNTIME / name).read_bytes() for name in ("unit.c", "unit.h"))
+    runtime = b"".join((RUNTIME / name).read_bytes() for name in ("unit.c", "unit.h", "unit.lds"))
     parts = [FORMAT, image.id, rules.id, hashlib.sha256(runtime).hexdigest()]
     parts += [*compiled, "", *(one.path for one in chosen)]
     key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
@@ -210,7 +210,14 @@ def _link(files: list[Path], empty: list[str], work: Path) -> None:
     (work / "exports").write_text("{ global: lib_*; local: *; };")
     argv = ["ld", "-shared", "-Bsymbolic", "--hash-style=gnu", "-z", "now", "-z", "noexecstack"]
     argv += ["--no-undefined", "--no-warn-rwx-segments", "--version-script=exports"]
-    argv += ["--build-id=sha1", "-soname", LIBRARY, "-o", LIBRARY]
+    argv += [
+        f"--script={RUNTIME / 'unit.lds'}",
+        "--build-id=sha1",
+        "-soname",
+        LIBRARY,
+        "-o",
+        LIBRARY,
+    ]
     argv += [f"--defsym={name}={value}" for name, value in PROVIDED.items()]
     argv += [f"--defsym={name}=0" for name in empty]
     try:

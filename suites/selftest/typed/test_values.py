@@ -51,9 +51,9 @@ def test_arrays(unit: Load) -> None:
     cubic = unit(CUBIC)
     skb = cubic.new("struct sk_buff")
     assert len(skb.cb) == 48
-    skb.cb[47] = -3
-    assert skb.cb[-1] == -3
-    assert skb.cb[44:] == [0, 0, 0, -3]
+    skb.cb[47] = 3
+    assert skb.cb[-1] == 3
+    assert skb.cb[44:] == [0, 0, 0, 3]
     with pytest.raises(IndexError):
         skb.cb[48] = 1
     words = cubic.array("u32", [1, 2, 3])

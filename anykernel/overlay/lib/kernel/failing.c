@@ -29,7 +29,7 @@ static bool fails(gfp_t gfp)
 	if (f->seen < f->from || f->seen > f->to)
 		return false;
 	f->failed++;
-	f->depth = stack_trace_save(f->stack, ARRAY_SIZE(f->stack), 2);
+	f->depth = stack_trace_save(f->stack, ARRAY_SIZE(f->stack), 0);
 	return true;
 }
 
