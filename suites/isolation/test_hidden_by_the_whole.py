@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -171,3 +172,69 @@ def test_a_namespace_of_the_whole_kernel_always_has_its_table(kernel: Kernel) ->
     with kernel.fork() as child:
         child.os.unshare(0x40000000)  # CLONE_NEWNET
         assert "FRAG: inuse 0 memory 0" in child.read_text("/proc/net/sockstat")
+
+
+# Address lists.  A bridge or VLAN hands its addresses down with dev_uc_sync(), from
+# ndo_set_rx_mode(), which returns nothing: a whole kernel drops the error, and the lower device
+# lacks an address until the next change.  Alone, the function says what it did.
+
+ADDRESSES = [bytes.fromhex(f"0200000000{number:02x}") for number in range(1, 6)]
+
+
+class Device:
+    """A struct net_device that has a list of unicast addresses and nothing else."""
+
+    def __init__(self, u: Unit) -> None:
+        self.unit, self.pointer = u, u.new("struct net_device", addr_len=6)
+        u.dev_uc_init(self.pointer)
+
+    def add(self, address: bytes) -> int:
+        return int(self.unit.dev_uc_add(self.pointer, self.unit.buffer(address)))
+
+    def addresses(self) -> list[bytes]:
+        head = self.pointer.uc.list
+        found, at = [], head.next
+        while int(at) != int(head):
+            found.append(at.container("struct netdev_hw_addr", "list").addr.bytes()[:6])
+            at = at.next
+        assert len(found) == self.pointer.uc.count
+        return found
+
+
+def drop(dropped: list[int], head: Pointer, offset: Pointer) -> None:
+    """What kfree_rcu() would free: a mock can't call the unit."""
+    dropped.append(int(head) - int(offset))
+
+
+@pytest.mark.parametrize("multiple", [False, True])
+def test_addresses_that_are_handed_down_by_half(unit: Callable[..., Unit], multiple: bool) -> None:
+    """Whichever allocation fails: what was handed down is counted right, the next time brings the
+    rest, and taking all back leaves neither an address nor memory."""
+    u = unit("net/core/dev_addr_lists.c", with_=["lib/rbtree.c"])
+    sync = u.dev_uc_sync_multiple if multiple else u.dev_uc_sync
+    halves = 0
+    for fault in failing_allocations(u, leaks=False):
+        with fault:
+            u.mock("__dev_set_rx_mode").returns()
+            if "__local_bh_enable_ip" in u.mocks:
+                u.mock("__local_bh_enable_ip").returns()
+            dropped: list[int] = []
+            if "call_rcu" in u.mocks:  # kfree_rcu() of a kernel with one CPU: head, its offset
+                u.mock("call_rcu").does(partial(drop, dropped))
+            upper, lower = Device(u), Device(u)
+            has = [address for address in ADDRESSES if upper.add(address) == 0]
+            assert upper.addresses() == has
+            first = sync(lower.pointer, upper.pointer)
+            assert first in (0, -errno.ENOMEM)
+            got = lower.addresses()
+            assert got == has[: len(got)] and (first == 0) == (got == has)
+            halves += first != 0
+            assert sync(lower.pointer, upper.pointer) == 0
+            assert lower.addresses() == has
+            u.dev_uc_unsync(lower.pointer, upper.pointer)
+            assert lower.addresses() == [] and upper.addresses() == has
+            u.dev_uc_flush(upper.pointer)
+            assert upper.addresses() == []
+        # With kfree_rcu() mocked, what it was given is all that there still is.
+        assert sorted(one.address for one in u.live) == sorted(dropped), fault
+    assert halves == len(ADDRESSES)
