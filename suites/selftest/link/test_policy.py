@@ -32,7 +32,7 @@ def write(folder: Path, text: str, name: str = "own.toml") -> Path:
         ("grant = 5", r"own.toml: \[grant\] is a table"),
         ("base = 5", r"own.toml: \[base\] is a table"),
         ("[grant]\nf = 5", r"\[grant.f\]: this is a table, with also, body, .*when, why"),
-        ("[grant.f]\nreturn = 0\nwhy = 'x'", r"unknown key 'return'; there are also, body, .*returns"),
+        ("[grant.f]\nreturn = 0\nwhy = 'x'", "unknown key 'return'; there are also, body"),
         ("[grant.f]\nreturns = 0", r"own.toml: \[grant.f\]: why is missing"),
         ("[grant.f]\nreturns = 0\nwhy = ' '", "why is missing: say why this is harmless"),
         ("[grant.f]\nwhy = 'x'", "one of returns, body and data is needed, not none"),
