@@ -35,8 +35,10 @@ class Table:
         for name in ("__mutex_init", "mutex_init_generic", "mutex_lock", "mutex_unlock"):
             if name in unit.mocks:
                 unit.mock(name).returns()
-        if "cancel_work_sync" in unit.mocks:
-            unit.mock("cancel_work_sync").returns(False)
+        unit.mock("cancel_work_sync").returns(False)
+        if "irq_work_queue" in unit.mocks:  # newer kernels put the work off twice
+            unit.mock("irq_work_queue").does(self._queue)
+            unit.mock("irq_work_sync").returns()
         unit.mock("get_random_u32").returns(seed)
         unit.mock("queue_work_on").does(self._queue)
         unit.mock("call_rcu").does(lambda head, function: self.dying.append((head, function)))

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from anykernel.errors import KernelCrash, UsageError
+from anykernel.typed import Pointer
 from anykernel.unit import Unit
 from anykernel.unit.memory import MemoryDamage
 from anykernel.unit.unit import Leak
@@ -36,6 +37,39 @@ def test_each_example_is_pristine(unit: Load, value: int) -> None:
     cubic = unit(CUBIC)
     assert cubic.beta.value == 717
     cubic.beta.value = value
+
+
+@pytest.fixture
+def prepared(unit: Load) -> tuple[Unit, Pointer]:
+    cubic = unit(CUBIC)
+    cubic.mock("tcp_slow_start").does(lambda tp, acked: tp.snd_cwnd + acked)
+    cubic.mock("tcp_reno_undo_cwnd").returns(7)
+    return cubic, cubic.new("struct tcp_sock", snd_cwnd=10)
+
+
+@given(st.integers(1, 1000))
+def test_what_a_fixture_made_is_there_in_each_example(
+    prepared: tuple[Unit, Pointer], value: int
+) -> None:
+    cubic, tp = prepared
+    assert tp.snd_cwnd == 10
+    tp.snd_cwnd = 10 + value
+    asked, told = cubic.mock("tcp_slow_start"), cubic.mock("tcp_reno_undo_cwnd")
+    asked.assert_not_called()
+    assert cubic.space.function(asked.signature, cubic.space.address("tcp_slow_start"))(tp, 1) == (
+        11 + value
+    )
+    asked.assert_called_once_with(tp, 1)
+    asked.returns(0)  # undone for the next one
+    told.undo()
+
+
+def test_names_with_two_underscores(unit: Load) -> None:
+    tree = unit("lib/rbtree.c")
+    node = tree.new("struct rb_node", __rb_parent_color=8)
+    assert node.__rb_parent_color == 8
+    assert tree.__rb_erase_color is not None
+    assert not hasattr(node, "__nothing__")
 
 
 def test_several_at_once(unit: Load) -> None:
