@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Compiling further C files as a kernel's own were: with the commands that its image kept."""
+"""Compiling C files as a kernel's own were: with the commands that its image kept."""
 
 from __future__ import annotations
 
@@ -9,21 +9,24 @@ import shlex
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from anykernel import proc
-from anykernel.build import Image
 from anykernel.build.kept import COMMANDS
 from anykernel.errors import BuildError, ToolError, UsageError
 from anykernel.settings import settings
+
+if TYPE_CHECKING:
+    from anykernel.build.image import Image
 
 LIKE = "arch/lib/kernel/stub.o"
 """An object without any wishes of its own."""
 
 
 @functools.cache
-def commands(image: Image) -> dict[str, str]:
-    """Object to the command that made it."""
-    found: dict[str, str] = json.loads((image.objects / COMMANDS).read_text())
+def commands(objects: Path) -> dict[str, str]:
+    """Object to the command that made it, as an image kept it."""
+    found: dict[str, str] = json.loads((objects / COMMANDS).read_text())
     return found
 
 
@@ -32,7 +35,7 @@ def flags_of(image: Image, name: str) -> list[str]:
 
     Raises UsageError for an object that no compiler made, or when its tree is gone.
     """
-    words = shlex.split(commands(image).get(name, ""))
+    words = shlex.split(commands(image.objects).get(name, ""))
     if "-c" not in words:
         raise UsageError(f"it isn't known how {name} was compiled")
     if not image.tree.is_dir():
@@ -41,15 +44,29 @@ def flags_of(image: Image, name: str) -> list[str]:
 
 
 def compile_c(
-    image: Image, source: Path, to: Path, *, like: str = LIKE, extra: Iterable[str] = ()
+    image: Image,
+    source: Path,
+    to: Path,
+    *,
+    like: str = LIKE,
+    extra: Iterable[str] = (),
+    folder: Path | None = None,
+    cached: bool = True,
 ) -> None:
-    """Compiles `source` to the object `to`.  Raises BuildError with what the compiler said."""
-    compiler = ["ccache", "gcc"] if shutil.which("ccache") else ["gcc"]
+    """Compiles `source` to the object `to`, which is seen from `folder` (the image's objects).
+
+    Raises BuildError with what the compiler said.
+    """
+    # What was edited just now is in no cache, and to look costs.
+    compiler = ["ccache", "gcc"] if cached and shutil.which("ccache") else ["gcc"]
+    where = folder or image.objects
+    # As in the build's own folder: types are found below "objects" beside the image.
+    extra = [*extra, f"-fdebug-prefix-map={where}=objects"]
     argv = [*compiler, *flags_of(image, like), *extra, "-c", "-o", str(to), str(source)]
     env = {"CCACHE_DIR": str(settings().ccache_dir), "CCACHE_NOHASHDIR": "1"}
     try:
         # The generated headers are found below the current folder.
-        proc.run(argv, cwd=image.objects, env=env)
+        proc.run(argv, cwd=where, env=env)
     except ToolError as error:
         raise BuildError(
             f"{source.name} doesn't compile",

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import json
 import shutil
 import subprocess
 from collections.abc import Mapping
@@ -13,14 +14,19 @@ from pathlib import Path
 from typing import Any
 
 from anykernel import cache, proc
-from anykernel.build import kbuild, kconfig
+from anykernel.build import kbuild, kconfig, quick
 from anykernel.build.compose import compose, overlay_id
 from anykernel.build.kbuild import Progress
 from anykernel.build.kept import keep
 from anykernel.source import Tree, fetch
 
-FORMAT = "6"
+FORMAT = "7"
 """Of an entry in the cache: another when older ones can't be read any more."""
+
+
+LAST = ".anykernel-last"
+"""In a folder of objects: which image was made there last."""
+GUARDED = ["vmlinux", "config"]
 
 
 @dataclass(frozen=True)
@@ -69,7 +75,11 @@ def ensure_image(
     found = cache.load("images", key)
     if found is None:
         found = cache.make("images", key, lambda to: _build(tree, wanted, to, progress), say)
-    path, data = found.path, found.data
+    return _image(key, found, source, flavour)
+
+
+def _image(key: str, entry: cache.Entry, source: str, flavour: str) -> Image:
+    path, data = entry.path, entry.data
     return Image(
         id=key,
         library=path / data["library"],
@@ -117,6 +127,16 @@ def _build(
         objects.mkdir(exist_ok=True)
         log = objects / "build.log"
         log.write_text("")
+        data = {"release": tree.release, "tree": str(composed), "spec": tree.spec}
+        last = _last(objects)
+        touched = quick.changed(last) if last else None
+        maker = json.dumps({"image": _key(tree, wanted), "maker": _maker()})
+        if last and touched:
+            if progress:
+                progress(", ".join(touched), 0, len(touched))
+            quick.rebuild(last, touched, to)
+            (objects / LAST).write_text(maker)
+            return {**data, "library": last.library.name}, [last.library.name, *GUARDED]
         if progress:
             progress("configuring", 0, 0)
         kbuild.configure(composed, objects, wanted)
@@ -132,6 +152,22 @@ def _build(
         shutil.copyfile(objects / ".config", to / "config")
         shutil.copyfile(log, to / "build.log")
         keep(objects, to / "objects")
-    data = {"release": tree.release, "tree": str(composed), "spec": tree.spec}
-    data["library"] = library.name
-    return data, [library.name, "vmlinux", "config"]
+        quick.note(tree.path, composed, objects, to / "objects")
+        (objects / LAST).write_text(maker)
+    return {**data, "library": library.name}, [library.name, *GUARDED]
+
+
+def _maker() -> list[str]:
+    return [FORMAT, _compiler()]
+
+
+def _last(objects: Path) -> Image | None:
+    """The image that was made last in a folder of objects, if it is still there."""
+    try:
+        record = json.loads((objects / LAST).read_text())
+    except (OSError, ValueError):
+        return None
+    if record.get("maker") != _maker():
+        return None
+    found = cache.load("images", record["image"])
+    return _image(record["image"], found, "", "") if found else None

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """An image of some components: linked from a whole kernel's objects, and stubs.
 
-The kernel's own scripts/link-vmlinux.sh does it, as it did the whole kernel; only its vmlinux.a is
-another.  So kallsyms, sorted tables and all else are what they always are.
+What links it is what linked the whole kernel (build/relink.py).
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shlex
 import shutil
 import tempfile
 from collections.abc import Iterable
@@ -18,20 +16,18 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from anykernel import cache, proc
+from anykernel import cache
 from anykernel.build import Image
-from anykernel.build.kept import LINK
-from anykernel.errors import BuildError, ToolError
+from anykernel.build.compile import LIKE, compile_c
+from anykernel.build.relink import relink, strip
+from anykernel.errors import BuildError
 from anykernel.link import debuginfo, policy
-from anykernel.link.compile import LIKE, compile_c, flags_of
-from anykernel.link.components import objects
+from anykernel.link.components import listed, objects
 from anykernel.link.select import Selection, select
 from anykernel.link.stubs import Generator, Stub, Wanted, variant_text
 
 FORMAT = "2"
 """Of the entry in the cache and the stubs' C."""
-ASSEMBLED = "arch/lib/x86_64/fiber.o"
-"""An object from assembler: with its flags the table of symbols is assembled."""
 
 
 def link_image(image: Image, components: Iterable[str], folders: Iterable[Path] = ()) -> Image:
@@ -87,13 +83,19 @@ def _make(
             source.write_text(variant_text(variant, symbols))
             made.append(_compile(image, source, work))
         made += [_compile(image, body, work) for body in sorted(generator.bodies)]
-        _link(image, selection, made, work)
-        shutil.copyfile(work / "vmlinux", to / "vmlinux")
+        library = set(listed(image)[1])
+        chosen = [image.objects / o.path for o in selection.objects if o.path not in library]
+        (work / "link").mkdir()
+        try:
+            relink(image, [*chosen, *made], work / "link")
+        except BuildError as error:
+            error.add_note(f"components: {', '.join(selection.components)}")
+            raise
+        shutil.copyfile(work / "link" / "vmlinux", to / "vmlinux")
     # Where a reader of vmlinux finds its types.
     os.symlink(image.objects, to / "objects")
     name = image.library.name
-    strip = ["objcopy", "--strip-all", "--remove-section=.comment"]
-    proc.run([*strip, "vmlinux", name], cwd=to)
+    strip(to / "vmlinux", to / name)
     record = {
         "image": image.id,
         "components": selection.components,
@@ -110,48 +112,3 @@ def _compile(image: Image, source: Path, work: Path, strict: bool = False) -> Pa
     extra = ["-g0", "-fno-builtin", f"-I{image.tree}/arch/lib/kernel"]
     compile_c(image, source, to, like=LIKE, extra=[*extra, "-Werror"] if strict else extra)
     return to
-
-
-def _link(image: Image, selection: Selection, made: list[Path], work: Path) -> None:
-    """work/vmlinux, by the kernel's own script."""
-    for entry in image.objects.iterdir():
-        if entry.is_dir() or entry.name.startswith("."):
-            os.symlink(entry, work / entry.name)
-    library = set((image.objects / "library").read_text().split())
-    members = [image.objects / one.path for one in selection.objects if one.path not in library]
-    # As paths on stdin: there are hundreds.
-    listed = "\n".join(map(str, [*members, *made]))
-    (work / "members").write_text(listed)
-    proc.run(["ar", "cDPrST", "vmlinux.a", "@members"], cwd=work)
-    script, *arguments = shlex.split((image.objects / LINK).read_text())
-    env: dict[str, str | None] = {
-        "ARCH": "lib",
-        "SRCARCH": "lib",
-        "srctree": str(image.tree),
-        "objtree": ".",
-        "MAKE": "true",  # what it would make is there
-        "CC": "gcc",
-        "LD": "ld",
-        "NM": "nm",
-        "OBJCOPY": "objcopy",
-        "CONFIG_SHELL": "sh",
-        "KBUILD_LDS": "arch/lib/kernel/vmlinux.lds",
-        "KBUILD_VMLINUX_LIBS": "lib/lib.a" if library else "",
-        "KBUILD_VERBOSE": "",
-        # The shell script splits at spaces and knows no quotes.
-        "LINUXINCLUDE": " ".join(f for f in flags_of(image, ASSEMBLED) if "KBUILD_" not in f),
-        **dict.fromkeys(("NOSTDINC_FLAGS", "KBUILD_CPPFLAGS", "KBUILD_AFLAGS"), ""),
-        "KBUILD_AFLAGS_KERNEL": "",
-    }
-    name = arguments[3] if len(arguments) > 3 else "vmlinux"
-    try:
-        proc.run(["sh", script, *arguments], cwd=work, env=env)
-    except ToolError as error:
-        raise BuildError(
-            f"an image of {', '.join(selection.components)} doesn't link",
-            argv=error.argv,
-            returncode=error.returncode,
-            tail=error.tail,
-        ) from None
-    if name != "vmlinux":
-        os.rename(work / name, work / "vmlinux")

@@ -22,9 +22,9 @@ from typing import Any
 
 from anykernel import cache, proc
 from anykernel.build import Image
+from anykernel.build.compile import LIKE, compile_c
 from anykernel.errors import BuildError, ToolError, UsageError
 from anykernel.link import debuginfo, policy
-from anykernel.link.compile import LIKE, compile_c
 from anykernel.link.components import objects
 from anykernel.link.objects import Object, read
 from anykernel.link.policy import Policy

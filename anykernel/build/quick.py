@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Edit, test: a kernel whose last build differs from the tree by some C files only.
+
+make asks thousands of files what they depend on before it compiles one: seconds.  Here the last
+image says what it was made from; where only sources changed that nobody includes, they are
+compiled by the commands that it kept, and the kernel is linked again.  Everything else is make's.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from anykernel.build.compile import commands, compile_c
+from anykernel.build.relink import relink, strip
+
+if TYPE_CHECKING:
+    from anykernel.build.image import Image
+
+INPUTS = "inputs.json"
+MOST = 8
+"""Files that are compiled here at most; of more make compiles several at a time."""
+RULES = re.compile(r"^(Makefile|Kbuild|Kconfig)|\.(mk|lds\.S|awk|sh|pl|tbl)$")
+"""Files that say how to build, though no object is made from them."""
+DEPENDENCY = re.compile(r"^  (\S+) \\$", re.M)
+
+
+def note(source: Path, composed: Path, objects: Path, kept: Path) -> None:
+    """Writes down what the objects of a build were made from, with sizes and times."""
+    inputs: set[str] = set()
+    included: set[str] = set()
+    for name in commands(kept):
+        file = objects / name
+        command = file.with_name(f".{file.name}.cmd")
+        own = str(composed / name.removesuffix(".o")) + ".c"
+        if command.exists():
+            found = set(DEPENDENCY.findall(command.read_text())) | {own}
+            inputs |= found
+            included |= found - {own}
+    # The source, not the composed tree: a walk looks where each of its links leads.
+    for folder, _, files in os.walk(source):
+        inside = os.path.normpath(composed / os.path.relpath(folder, source))
+        inputs |= {f"{inside}/{name}" for name in files if RULES.search(name)}
+    states = {path: state for path in sorted(inputs) if (state := _state(path))}
+    record = {"inputs": states, "included": sorted(p for p in included if p.endswith(".c"))}
+    (kept / INPUTS).write_text(json.dumps(record, indent=0))
+
+
+def changed(last: Image) -> list[str] | None:
+    """The objects that have to be compiled again; None when that isn't for us to say."""
+    try:
+        record = json.loads((last.objects / INPUTS).read_text())
+    except (OSError, ValueError):
+        return None
+    known = commands(last.objects)
+    found = []
+    for path, state in record["inputs"].items():
+        now = _state(path)
+        if now == state:
+            continue
+        name = os.path.relpath(path, last.tree).removesuffix(".c") + ".o"
+        if now is None or path in record["included"] or name not in known:
+            return None
+        found.append(name)
+    return found if found and len(found) <= MOST else None
+
+
+def rebuild(last: Image, names: list[str], to: Path) -> None:
+    """Makes in `to` what `last` is, with some objects compiled again.  Raises BuildError."""
+    objects = to / "objects"
+    # Links, not copies: what an image keeps is never written again.
+    shutil.copytree(last.objects, objects, copy_function=os.link, symlinks=True)
+    for name in names:
+        for old in (objects / name, objects / (name.removesuffix(".o") + ".dwo")):
+            old.unlink(missing_ok=True)
+        source = last.tree / (name.removesuffix(".o") + ".c")
+        # The name of the types' file in it is that of the output, from the current folder.
+        compile_c(last, source, Path(name), like=name, folder=objects, cached=False)
+    record = json.loads((objects / INPUTS).read_text())
+    for name in names:
+        path = str(last.tree / (name.removesuffix(".o") + ".c"))
+        record["inputs"][path] = _state(path)
+    (objects / INPUTS).unlink()
+    (objects / INPUTS).write_text(json.dumps(record, indent=0))
+    order = (objects / "order").read_text().split()
+    with tempfile.TemporaryDirectory(prefix="anykernel-link-") as scratch:
+        relink(replace(last, objects=objects), [objects / name for name in order], Path(scratch))
+        shutil.copyfile(Path(scratch) / "vmlinux", to / "vmlinux")
+    strip(to / "vmlinux", to / last.library.name)
+    for name in ("config", "build.log"):
+        shutil.copyfile(last.vmlinux.with_name(name), to / name)
+
+
+def _state(path: str) -> list[int] | None:
+    """Size and time of a file; None where it isn't there."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return [status.st_size, status.st_mtime_ns]

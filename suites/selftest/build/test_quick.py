@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Edit, test: what may be compiled without make; the result is what make would have made."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from anykernel.build import Image, quick
+from anykernel.build.kept import COMMANDS
+from anykernel.host import Host
+from anykernel.kernel import Kernel
+
+
+def test_the_same_source_gives_the_same_bits(kernel: Kernel, tmp_path: Path) -> None:
+    """Compiled and linked here, by make there."""
+    image = kernel.image
+    quick.rebuild(image, ["net/ipv4/tcp_cubic.o", "lib/sort.o"], tmp_path)
+    for name in ("vmlinux", image.library.name, "config"):
+        assert (tmp_path / name).read_bytes() == (image.vmlinux.parent / name).read_bytes(), name
+    again = replace(image, library=tmp_path / image.library.name, vmlinux=tmp_path / "vmlinux")
+    with Host(again) as host:
+        assert Kernel(host.instances[0], again).release == kernel.release
+
+
+def test_what_an_image_keeps_is_not_written_again(kernel: Kernel, tmp_path: Path) -> None:
+    image = kernel.image
+    kept = image.objects / "lib/sort.o"
+    before = kept.stat().st_mtime_ns, kept.read_bytes()
+    quick.rebuild(image, ["lib/sort.o"], tmp_path)
+    assert (kept.stat().st_mtime_ns, kept.read_bytes()) == before
+    assert not (tmp_path / "objects/lib/sort.o").samefile(image.objects / "lib/sort.o")
+    assert (tmp_path / "objects/lib/rbtree.o").samefile(image.objects / "lib/rbtree.o")
+
+
+@pytest.fixture
+def built(tmp_path: Path) -> Image:
+    """An image that says what it was made from: two C files, one of which the other includes."""
+    tree, objects = tmp_path / "tree", tmp_path / "objects"
+    for folder in (tree / "net", objects / "net"):
+        folder.mkdir(parents=True)
+    for name in ("net/a.c", "net/b.c", "net/part.c", "net/a.h", "net/Makefile"):
+        (tree / name).write_text(name)
+    (objects / COMMANDS).write_text(json.dumps({"net/a.o": "gcc", "net/b.o": "gcc"}))
+    for name in "ab":
+        includes = "".join(f"  {tree}/net/{one} \\\n" for one in (f"{name}.c", "a.h", "part.c"))
+        (objects / "net" / f".{name}.o.cmd").write_text(f"deps_net/{name}.o := \\\n{includes}\n")
+    quick.note(tree, tree, objects, objects)
+    return Image("x", tmp_path / "l", tmp_path / "v", "", "", "", tmp_path / "c", tree, objects)
+
+
+def edit(image: Image, name: str) -> None:
+    path = image.tree / name
+    path.write_text(path.read_text() + " ")
+
+
+def test_nothing_changed(built: Image) -> None:
+    assert quick.changed(built) is None
+
+
+def test_c_files_changed(built: Image) -> None:
+    edit(built, "net/a.c")
+    assert quick.changed(built) == ["net/a.o"]
+    os.utime(built.tree / "net/b.c")
+    assert quick.changed(built) == ["net/a.o", "net/b.o"]
+
+
+@pytest.mark.parametrize("name", ["net/a.h", "net/part.c", "net/Makefile"])
+def test_what_only_make_can_judge(built: Image, name: str) -> None:
+    """A header, a C file that others include, a makefile."""
+    edit(built, "net/a.c")
+    edit(built, name)
+    assert quick.changed(built) is None
+
+
+def test_files_that_went(built: Image) -> None:
+    (built.tree / "net/a.c").unlink()
+    assert quick.changed(built) is None
+
+
+def test_an_image_without_a_record(built: Image) -> None:
+    (built.objects / quick.INPUTS).unlink()
+    assert quick.changed(built) is None
