@@ -52,8 +52,6 @@ class Link:
         self.kernel = kernel
         self.eth0 = kernel.add_netdev("eth0", addresses=["192.0.2.1/24"])
         self.eth0.add_neighbour("192.0.2.2", "02:00:00:00:00:99")
-        # A kernel that has just booted has not had a tick yet; its timers become exact with one.
-        kernel.clock.advance(0.1)
         self._rtnetlink = kernel.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0)
         self._flows: dict[int, Socket] = {}
         self._capture = self.eth0.capture()

@@ -172,6 +172,10 @@ static void op_stub(void *host, uint32_t number, const char *name, uint32_t gran
 	crash(k, HK_STUB, what);
 }
 
+/* Not 0: TCP takes a timestamp of 0 for none. */
+#define BOOTED_AT 1000000000UL
+#define TICKING 20000000UL	/* two ticks at the slowest rate, HZ=100 */
+
 void boot_kernel(struct kernel *k)
 {
 	struct lib_host_ops ops = {
@@ -191,8 +195,7 @@ void boot_kernel(struct kernel *k)
 	};
 	int err;
 
-	/* Not 0: TCP takes a timestamp of 0 for none. */
-	k->state.now = 1000000000;
+	k->state.now = BOOTED_AT - TICKING;
 	k->state.rng = options.seed * 0x9e3779b97f4a7c15UL + 1;
 	k->lib = k->get_state();
 	k->table = k->tasks();
@@ -202,6 +205,7 @@ void boot_kernel(struct kernel *k)
 		fprintf(stderr, "anykernel-host: lib_init: %s\n", strerror(-err));
 		die("the kernel refused to boot");
 	}
-	run_until(k, 0);
+	/* The first tick makes timers exact: high resolution begins with it. */
+	run_until(k, options.real_clock ? 0 : BOOTED_AT);
 	running = NULL;
 }
