@@ -214,7 +214,7 @@ def stubs(image: Image) -> dict[str, float]:
     found = {"stubs_full": float(sum(stub.generated for stub in ledger(image)))}
     for name in load().images:
         made = link_image(image, [name])
-        key = f"stubs_{name.replace('-', '_')}"
+        key = f"stubs_{name}"
         found[key] = float(sum(stub.generated for stub in ledger(made)))
     return found
 

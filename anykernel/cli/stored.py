@@ -16,10 +16,13 @@ from anykernel.settings import settings
 TREE = r"[0-9a-f]{12}|(debian|git|tar)-.+"
 NAMES = {
     "images": r"[0-9a-f]{16}",
+    "units": r"[0-9a-f]{16}",
+    "symbols": r"[0-9a-f]{16}-\d+",
     "objects": rf"({TREE})-[0-9a-f]{{8}}",
     "trees": TREE,
     "sources": r"(debian|git|tar)-.+",
     "host": r"[0-9a-f]{16}",
+    "bench": r"\d+\.\d+[-.\w]*",
     "apt": r"apt\.conf|cache|sources\.list|state|updated",
 }
 """How we name things.  Whoever sets ANYKERNEL_CACHE=$HOME may have a folder `images` there."""
@@ -69,7 +72,7 @@ def _locks(kind: str, name: str) -> Iterator[str]:
         for path in cache.directory("locks").iterdir():  # make reads the tree
             if re.fullmatch(rf"objects-{re.escape(name)}-[0-9a-f]{{8}}\.lock", path.name):
                 yield path.stem
-    elif kind in ("images", "sources"):
+    elif kind in ("images", "units", "symbols", "sources"):
         key = name.removeprefix(cache.PREFIX)
         yield f"{kind}-{key.rpartition('-')[0] if key != name else name}"
 
@@ -94,7 +97,10 @@ def about(path: Path) -> str:
     """What an entry says of itself, if it has a manifest."""
     try:
         data = json.loads((path / cache.MANIFEST).read_text())["data"]
-        return ", ".join([f"Linux {data['release']}", *([data["spec"]] if "spec" in data else [])])
+        if "sources" in data:
+            return ", ".join(name.removesuffix(".o") + ".c" for name in data["sources"])
+        parts = [data[key] for key in ("spec", "components") if key in data]
+        return ", ".join([f"Linux {data['release']}", *parts])
     except (OSError, ValueError, KeyError, TypeError):
         return ""
 

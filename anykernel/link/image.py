@@ -103,7 +103,12 @@ def _make(
         "stubs": [asdict(one) for one in generator.stubs],
     }
     (to / "ledger.json").write_text(json.dumps(record, indent=1))
-    data = {"library": name, "release": image.release, "base": image.id}
+    data = {
+        "library": name,
+        "release": image.release,
+        "base": image.id,
+        "components": " ".join(selection.components),
+    }
     return data, [name, "vmlinux", "ledger.json"]
 
 

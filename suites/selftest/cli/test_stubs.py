@@ -70,6 +70,7 @@ def test_components(source: list[str]) -> None:
     assert "net/socket.o" in stub["users"]
 
 
+@pytest.mark.slow
 def test_what_nobody_lacks(source: list[str], tmp_path: Path) -> None:
     (tmp_path / "own.toml").write_text('[grant.no_such_function]\nreturns = 0\nwhy = "x"')
     said = run("--policy", tmp_path, *source)
