@@ -255,7 +255,7 @@ def cache_verify() -> None:
     from anykernel.cli import stored
 
     damaged = 0
-    for kind in ("sources", "images", "units", "symbols"):
+    for kind in ("sources", "images", "units"):
         for path in stored.ours(kind):
             wrong = stored.damage(path) if path.is_dir() else None
             if wrong and stored.remove(kind, path) is not None:
@@ -281,7 +281,7 @@ def cache_prune(days: int) -> None:
     from anykernel.cli import stored
 
     freed = 0
-    for kind in ("images", "units", "symbols", "objects", "trees", "bench"):
+    for kind in ("images", "units", "objects", "trees", "bench"):
         store.sweep(store.directory(kind))
         for path in stored.ours(kind):
             if time.time() - path.stat().st_mtime > days * 86400:

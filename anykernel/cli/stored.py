@@ -17,7 +17,6 @@ TREE = r"[0-9a-f]{12}|(debian|git|tar)-.+"
 NAMES = {
     "images": r"[0-9a-f]{16}",
     "units": r"[0-9a-f]{16}",
-    "symbols": r"[0-9a-f]{16}-\d+",
     "objects": rf"({TREE})-[0-9a-f]{{8}}",
     "trees": TREE,
     "sources": r"(debian|git|tar)-.+",
@@ -72,7 +71,7 @@ def _locks(kind: str, name: str) -> Iterator[str]:
         for path in cache.directory("locks").iterdir():  # make reads the tree
             if re.fullmatch(rf"objects-{re.escape(name)}-[0-9a-f]{{8}}\.lock", path.name):
                 yield path.stem
-    elif kind in ("images", "units", "symbols", "sources"):
+    elif kind in ("images", "units", "sources"):
         key = name.removeprefix(cache.PREFIX)
         yield f"{kind}-{key.rpartition('-')[0] if key != name else name}"
 

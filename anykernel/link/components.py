@@ -8,20 +8,15 @@ component by itself.
 from __future__ import annotations
 
 import functools
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from anykernel import cache
 from anykernel.build import Image
 from anykernel.link.objects import Object, read
 from anykernel.link.policy import load
 
-TABLE = "1"
-"""The format of what is cached of an image's objects."""
 BASE = "base"
 """What every kernel has: init/, kernel/, arch/."""
 NETDEV = "drivers/net/lib"
@@ -96,31 +91,8 @@ def listed(image: Image) -> tuple[list[str], list[str]]:
 @functools.cache
 def objects(image: Image) -> list[Object]:
     """The objects that an image was linked from, in link order."""
-    found = cache.make("symbols", f"{image.id}-{TABLE}", lambda to: _table(image, to))
-    table = json.loads((found.path / "table.json").read_text())
-    return [
-        Object(
-            path,
-            defined=frozenset(defined),
-            weak=frozenset(weak),
-            undefined=frozenset(undefined),
-            optional=frozenset(optional),
-            size=size,
-            initcalls=tuple((level, call) for level, call in initcalls),
-        )
-        for path, defined, weak, undefined, optional, size, initcalls in table
-    ]
-
-
-def _table(image: Image, to: Path) -> tuple[dict[str, Any], list[str]]:
-    """Reading a thousand files takes a second, reading one of all that they say a tenth."""
     linked, library = ([read(image.objects / n, n) for n in names] for names in listed(image))
-    rows = [
-        [o.path, *map(sorted, (o.defined, o.weak, o.undefined, o.optional)), o.size, o.initcalls]
-        for o in linked + pulled(linked, library)
-    ]
-    (to / "table.json").write_text(json.dumps(rows))
-    return {}, ["table.json"]
+    return linked + pulled(linked, library)
 
 
 def pulled(linked: list[Object], library: list[Object]) -> list[Object]:
