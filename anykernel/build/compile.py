@@ -75,3 +75,14 @@ def compile_c(
             tail=error.tail,
             hint="the command: " + shlex.join(argv),
         ) from None
+
+
+def preprocess(image: Image, source: Path) -> str:
+    """What the compiler sees of `source`.  Raises BuildError."""
+    argv = ["gcc", *flags_of(image, LIKE), "-E", "-P", str(source)]
+    try:
+        return proc.run(argv, cwd=image.objects)
+    except ToolError as error:
+        raise BuildError(
+            f"{source.name} can't be read", argv=argv, tail=error.tail, returncode=error.returncode
+        ) from None

@@ -25,6 +25,7 @@ LINKERS = (
     "init/version-timestamp.o",
     "init/version-timestamp.dwo",
     ".vmlinux.export.o",
+    ".vmlinux.export.dwo",
 )
 """What link-vmlinux.sh reads besides vmlinux.a and lib.a; the last is there since 6.13."""
 

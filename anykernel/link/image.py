@@ -24,7 +24,8 @@ from anykernel.errors import BuildError
 from anykernel.link import debuginfo, policy
 from anykernel.link.components import listed, objects
 from anykernel.link.select import Selection, select
-from anykernel.link.stubs import Generator, Stub, Wanted, variant_text
+from anykernel.link.stubs import Generator, Stub, Wanted
+from anykernel.link.variants import offered, variant_text
 
 FORMAT = "2"
 """Of the entry in the cache and the stubs' C."""
@@ -71,6 +72,7 @@ def _make(
     homes = {s: one.path for one in objects(image) for s in one.weak}
     homes |= {s: one.path for one in objects(image) for s in one.defined}
     have = {s for one in selection.objects for s in one.defined | one.weak}
+    rules = offered(image, rules, selection.missing)
     generator = Generator(debuginfo.program(image.vmlinux), image.objects, homes, have, rules)
     missing = selection.missing.values()
     text = generator.generate(Wanted(one.symbol, one.home.path, one.users) for one in missing)

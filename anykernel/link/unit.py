@@ -28,7 +28,8 @@ from anykernel.link import debuginfo, policy
 from anykernel.link.components import objects
 from anykernel.link.objects import Object, read
 from anykernel.link.policy import Policy
-from anykernel.link.stubs import Generator, Wanted, variant_text
+from anykernel.link.stubs import Generator, Wanted
+from anykernel.link.variants import offered, variant_text
 
 FORMAT = "5"
 RUNTIME = Path(__file__).resolve().parent.parent / "overlay" / "unit"
@@ -199,6 +200,7 @@ def _stubs(image: Image, parts: list[Object], rules: Policy) -> tuple[str, Gener
         for s in sorted(lacking & homes.keys())
     ]
     types = debuginfo.program(image.vmlinux)
+    rules = offered(image, rules, lacking)
     generator = Generator(types, image.objects, homes, have, rules, mockable=True)
     # The others are a linker script's: begin and end of tables, which here are empty.
     text = generator.generate(wanted)
