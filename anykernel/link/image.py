@@ -12,6 +12,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from anykernel.link.components import listed, objects
 from anykernel.link.select import Selection, select
 from anykernel.link.stubs import Generator, Stub, Wanted
 from anykernel.link.variants import offered, variant_text
+from anykernel.settings import settings
 
 FORMAT = "2"
 """Of the entry in the cache and the stubs' C."""
@@ -79,12 +81,13 @@ def _make(
     (to / "stubs.c").write_text(text)
     with tempfile.TemporaryDirectory(prefix="anykernel-link-") as scratch:
         work = Path(scratch)
-        made = [_compile(image, to / "stubs.c", work, strict=True)]
+        sources = [to / "stubs.c"]
         for variant, symbols in generator.variants.items():
-            source = to / f"variant-{variant.name}.c"
-            source.write_text(variant_text(variant, symbols))
-            made.append(_compile(image, source, work))
-        made += [_compile(image, body, work) for body in sorted(generator.bodies)]
+            sources.append(to / f"variant-{variant.name}.c")
+            sources[-1].write_text(variant_text(variant, symbols))
+        sources += sorted(generator.bodies)
+        with ThreadPoolExecutor(settings().jobs) as threads:
+            made = list(threads.map(lambda source: _compile(image, source, work), sources))
         library = set(listed(image)[1])
         chosen = [image.objects / o.path for o in selection.objects if o.path not in library]
         (work / "link").mkdir()
@@ -114,8 +117,9 @@ def _make(
     return data, [name, "vmlinux", "ledger.json"]
 
 
-def _compile(image: Image, source: Path, work: Path, strict: bool = False) -> Path:
+def _compile(image: Image, source: Path, work: Path) -> Path:
     to = work / f"stub-{source.parent.name}-{source.stem}.o"
     extra = ["-g0", "-fno-builtin", f"-I{image.tree}/arch/lib/kernel"]
-    compile_c(image, source, to, like=LIKE, extra=[*extra, "-Werror"] if strict else extra)
+    extra += ["-Werror"] if source.name == "stubs.c" else []  # what people wrote may warn
+    compile_c(image, source, to, like=LIKE, extra=extra, cached=False)
     return to

@@ -7,25 +7,38 @@ from __future__ import annotations
 import re
 import tempfile
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 from anykernel.build import Image
 from anykernel.build.compile import preprocess
 from anykernel.link.policy import Policy, Variant
+from anykernel.settings import settings
 
 
 def offered(image: Image, policy: Policy, missing: Iterable[str]) -> Policy:
     """The policy with those variants only that this kernel's headers have: they differ between
     releases.  Only what may be needed for `missing` is looked at.  Raises BuildError."""
-    needed = {policy.variants[symbol] for symbol in missing if symbol in policy.variants}
+    needed = list({policy.variants[symbol] for symbol in missing if symbol in policy.variants})
     found = {}
-    for variant in needed:
-        text = _headers(image, variant)
+    with ThreadPoolExecutor(settings().jobs) as threads:
+        texts = list(threads.map(lambda variant: _headers(image, variant), needed))
+    for variant, text in zip(needed, texts, strict=True):
         for symbol, one in policy.variants.items():
-            if one is variant and re.search(rf"\b{symbol}\s*\([^;{{]*\)\s*\{{", text):
+            if one is variant and _has_inline(text, symbol):
                 found[symbol] = variant
     return replace(policy, variants=found)
+
+
+def _has_inline(text: str, name: str) -> bool:
+    """Whether C code has the definition of an inline function."""
+    at = text.find(f"{name}(")
+    while at >= 0:
+        if re.search(rf"\binline\b[^;{{}}]*\b{name}$", text[max(0, at - 200) : at + len(name)]):
+            return True
+        at = text.find(f"{name}(", at + 1)
+    return False
 
 
 def variant_text(variant: Variant, symbols: Iterable[str]) -> str:
