@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from anykernel.link.objects import SYMBOL
+from anykernel.link.raw import NOBITS, Raw, RawSymbol, Section
+from anykernel.link.raw import RELOCATIONS as RELOCATION_SECTION
 
 RELOCATIONS = {
     1: (8, False),
@@ -19,7 +20,10 @@ RELOCATIONS = {
 }
 """R_X86_64_64, PC32, PLT32, 32, 32S and PC64: (bytes, relative to where they stand)."""
 SHF_STRINGS = 0x20
+SHF_CODE = 4
 SHF_WRITE = 1
+LOCAL = 0
+KINDS = {0: "STT_NOTYPE", 1: "STT_OBJECT", 2: "STT_FUNC", 3: "STT_SECTION", 4: "STT_FILE"}
 SECTION = 3
 """STT_SECTION: the types below it are those of functions and data."""
 
@@ -57,80 +61,60 @@ class ObjectFile:
     """Symbols, section contents and relocations of an object file."""
 
     def __init__(self, path: Path) -> None:
-        from elftools.elf.elffile import ELFFile
-
-        with path.open("rb") as file:
-            elf = ELFFile(file)
-            self._sections: dict[str, Any] = {}
-            self._alignments: dict[str, int] = {}
-            names = {}
-            for number, section in enumerate(elf.iter_sections()):
-                names[number] = section.name
-                nobits = section["sh_type"] == "SHT_NOBITS"
-                data = bytes(section["sh_size"]) if nobits else section.data()
-                self._sections[section.name] = (data, section["sh_flags"], nobits)
-                self._alignments[section.name] = section["sh_addralign"]
-            table = elf.get_section_by_name(".symtab")
-            self.symbols = [self._symbol(symbol, names) for symbol in table.iter_symbols()]
-            self._references: dict[str, list[Reference]] = {}
-            for section in elf.iter_sections():
-                if section["sh_type"] == "SHT_RELA":
-                    self._references[names[section["sh_info"]]] = [
-                        self._reference(relocation) for relocation in section.iter_relocations()
-                    ]
+        raw = self._raw = Raw(path)
+        names = [raw.section_name(section) for section in raw.sections]
+        self._numbers = {name: number for number, name in enumerate(names)}
+        self._relocations = {
+            names[section.info]: number
+            for number, section in enumerate(raw.sections)
+            if section.type == RELOCATION_SECTION
+        }
+        self.symbols = [self._symbol(one, names) for one in raw.symbols]
         self.named = {one.name: one for one in self.symbols if one.name and not one.local}
 
-    @staticmethod
-    def _symbol(symbol: Any, names: dict[int, str]) -> Symbol:
-        index = symbol["st_shndx"]
-        section = names.get(index, "") if isinstance(index, int) else ""
-        kind = symbol["st_info"]["type"]
-        return Symbol(
-            section if kind == "STT_SECTION" else symbol.name,
-            section,
-            symbol["st_value"],
-            symbol["st_size"],
-            kind,
-            symbol["st_info"]["bind"] == "STB_LOCAL",
-        )
+    def _symbol(self, symbol: RawSymbol, names: list[str]) -> Symbol:
+        # Beyond are numbers that mean "absolute", "common" and the like.
+        section = names[symbol.section] if symbol.section < len(names) else ""
+        name = section if symbol.kind == SECTION else self._raw.name(symbol)
+        kind = KINDS.get(symbol.kind, "")
+        return Symbol(name, section, symbol.value, symbol.size, kind, symbol.bind == LOCAL)
 
-    def _reference(self, relocation: Any) -> Reference:
-        size, relative = RELOCATIONS.get(relocation["r_info_type"], (0, False))
-        return Reference(
-            relocation["r_offset"],
-            size,
-            relative,
-            self.symbols[relocation["r_info_sym"]],
-            relocation["r_addend"],
-        )
+    def _references(self, section: str) -> Iterator[Reference]:
+        number = self._relocations.get(section)
+        for offset, kind, index, addend in self._raw.relocations(number) if number else ():
+            size, relative = RELOCATIONS.get(kind, (0, False))
+            yield Reference(offset, size, relative, self.symbols[index], addend)
+
+    def _section(self, name: str) -> Section:
+        return self._raw.sections[self._numbers[name]]
 
     def content(self, section: str, start: int, size: int) -> tuple[bytes, list[Reference]]:
         """The bytes there, and what in them are addresses (offsets from `start`)."""
-        data, _, nowhere = self._sections[section]
-        if nowhere:
+        if self.is_zero(section):
             return bytes(size), []
+        data = self._raw.content(self._numbers[section])
         found = [
             Reference(one.offset - start, one.size, one.relative, one.symbol, one.addend)
-            for one in self._references.get(section, ())
+            for one in self._references(section)
             if start <= one.offset < start + size
         ]
         return data[start : start + size], found
 
     def is_code(self, section: str) -> bool:
-        return bool(self._sections[section][1] & 4)
+        return bool(self._section(section).flags & SHF_CODE)
 
     def is_writable(self, section: str) -> bool:
-        return bool(self._sections[section][1] & SHF_WRITE)
+        return bool(self._section(section).flags & SHF_WRITE)
 
     def is_zero(self, section: str) -> bool:
         """Takes no room in the file: .bss."""
-        return bool(self._sections[section][2])
+        return self._section(section).type == NOBITS
 
     def string(self, section: str, offset: int) -> bytes | None:
         """The C string there, with its end, if the section holds strings."""
-        data, flags, _ = self._sections[section]
-        if not flags & SHF_STRINGS:
+        if not self._section(section).flags & SHF_STRINGS:
             return None
+        data = self._raw.content(self._numbers[section])
         return bytes(data[offset : data.index(b"\0", offset) + 1])
 
     def covering(self, section: str, offset: int) -> Symbol | None:
@@ -150,7 +134,7 @@ class ObjectFile:
 
     def alignment(self, section: str, offset: int) -> int:
         """What `offset` of a section is aligned to at least."""
-        whole: int = max(self._alignments[section], 1)
+        whole = max(self._section(section).alignment, 1)
         return min(whole, offset & -offset) if offset else whole
 
     def aliases(self, symbol: Symbol) -> list[str]:
@@ -164,13 +148,9 @@ class ObjectFile:
 
 def symbol_values(path: Path) -> dict[str, int]:
     """The values of a linked file's functions and data by name."""
-    from elftools.elf.elffile import ELFFile
-
+    raw = Raw(path)
     found: dict[str, int] = {}
-    with path.open("rb") as file:
-        table = ELFFile(file).get_section_by_name(".symtab")
-        strings = table.stringtable.data()
-        for at, info, _, section, value, _ in SYMBOL.iter_unpack(table.data()):
-            if section and info & 15 < SECTION:  # NOTYPE, OBJECT, FUNC
-                found.setdefault(strings[at : strings.index(b"\0", at)].decode(), value)
+    for symbol in raw.symbols:
+        if symbol.section and symbol.kind < SECTION:  # NOTYPE, OBJECT, FUNC
+            found.setdefault(raw.name(symbol), symbol.value)
     return found

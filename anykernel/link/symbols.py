@@ -10,6 +10,8 @@ from pathlib import Path
 
 from anykernel.errors import UsageError
 from anykernel.link import debuginfo
+from anykernel.link.objects import FUNCTION
+from anykernel.link.raw import Raw
 
 
 class Symbols:
@@ -26,16 +28,12 @@ class Symbols:
 
     @functools.cached_property
     def _functions(self) -> tuple[list[int], list[tuple[str, int]]]:
-        from elftools.elf.elffile import ELFFile
-        from elftools.elf.sections import SymbolTableSection
-
-        found: list[tuple[int, str, int]] = []
-        with self.vmlinux.open("rb") as file:
-            table = ELFFile(file).get_section_by_name(".symtab")
-            if isinstance(table, SymbolTableSection):
-                for symbol in table.iter_symbols():
-                    if symbol["st_info"]["type"] == "STT_FUNC" and symbol["st_value"]:
-                        found.append((symbol["st_value"], symbol.name, symbol["st_size"]))
+        raw = Raw(self.vmlinux)
+        found = [
+            (one.value, raw.name(one), one.size)
+            for one in raw.symbols
+            if one.kind == FUNCTION and one.value
+        ]
         found.sort()
         return [f[0] for f in found], [(f[1], f[2]) for f in found]
 

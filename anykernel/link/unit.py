@@ -16,6 +16,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from anykernel.link.objects import Object, read
 from anykernel.link.policy import Policy
 from anykernel.link.stubs import Generator, Wanted
 from anykernel.link.variants import offered, variant_text
+from anykernel.settings import settings
 
 FORMAT = "5"
 RUNTIME = Path(__file__).resolve().parent.parent / "overlay" / "unit"
@@ -134,9 +136,10 @@ def _make(
 ) -> tuple[dict[str, Any], list[str]]:
     with tempfile.TemporaryDirectory(prefix="anykernel-unit-") as scratch:
         work = Path(scratch)
-        own = [_compile(image, path, work) for path in compiled]
-        runtime = _runtime(image, work)
-        files = [*own, runtime, *(image.objects / one.path for one in chosen)]
+        with ThreadPoolExecutor(settings().jobs) as threads:
+            runtime = threads.submit(_runtime, image, work)
+            own = list(threads.map(lambda path: _compile(image, path, work), compiled))
+        files = [*own, runtime.result(), *(image.objects / one.path for one in chosen)]
         parts = [read(file, file.name) for file in files]
         text, generator, empty = _stubs(image, parts, rules)
         (to / "stubs.c").write_text(text)
@@ -149,7 +152,7 @@ def _make(
             files.append(work / f"stub-{source.stem}.o")
             strict = ["-Werror"] if source == sources[0] else []
             flags = ["-g0", "-fno-builtin", f"-I{RUNTIME}", *strict]
-            compile_c(image, source, files[-1], like=LIKE, extra=flags)
+            compile_c(image, source, files[-1], like=LIKE, extra=flags, cached=False)
         _link(files, empty, work)
         shutil.copyfile(work / LIBRARY, to / LIBRARY)
     os.symlink(image.objects, to / "objects")  # where a reader finds the types of the others
@@ -165,7 +168,7 @@ def _compile(image: Image, path: str, work: Path) -> Path:
     plain.write_text(_without_inline(source))
     flags = [*KEPT, "-iquote", str(source.parent)]
     try:
-        compile_c(image, plain, to, like=path, extra=flags)
+        compile_c(image, plain, to, like=path, extra=flags, cached=False)
     except BuildError:
         # A file that plays with its includes; its inline functions stay so.
         compile_c(image, source, to, like=path, extra=flags)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-HEAVY = ("elftools", "cffi", "_cffi_backend", "scapy", "hypothesis", "pyroute2", "rich", "click")
+HEAVY = ("drgn", "cffi", "_cffi_backend", "scapy", "hypothesis", "pyroute2", "rich", "click")
 
 
 def test_without_kernel_tests_nothing_heavy_is_imported(tmp_path: Path) -> None:
