@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from anykernel.errors import UsageError
-from anykernel.typed import Space
+from anykernel.typed import Names, Space
 
 if TYPE_CHECKING:
     from anykernel.build import Image
@@ -46,36 +46,7 @@ def program(instance: Instance, image: Image) -> Any:
     return prog
 
 
-class Inside:
-    """``kernel.inside.ip_fast_csum(header, 5)`` calls a function, static ones too;
-    ``kernel.inside.sysctl_tcp_mem`` is a variable, as anykernel.typed has them.
-
-    A function runs as a system call of the first process would.
-    """
-
-    def __init__(self, instance: Instance, image: Image) -> None:
-        self.space = Space(instance, image, instance.call)
-        self._found: dict[str, Any] = {}
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        try:
-            return self[name]
-        except UsageError as error:
-            raise AttributeError(str(error)) from None
-
-    def __getitem__(self, name: str) -> Any:
-        """Raises UsageError."""
-        found = self._found.get(name)
-        if found is None:
-            found = self._found[name] = self.space.find(name)
-        return found
-
-    def constant(self, name: str) -> int:
-        """The value of an enumerator.  Raises UsageError."""
-        return self.space.constant(name)
-
-    def at(self, address: int, kind: str) -> Any:
-        """What lies at an address, as a type.  Raises UsageError for an unknown one."""
-        return self.space.at(address, kind)
+def inside(instance: Instance, image: Image) -> Names:
+    """The kernel's functions and variables; a function runs as a system call of the first process
+    would."""
+    return Names(Space(instance, image, instance.call))

@@ -11,12 +11,13 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from anykernel.errors import UsageError
-from anykernel.kernel import inside
 from anykernel.kernel.background import Workers
 from anykernel.kernel.clock import Clock
+from anykernel.kernel.inside import inside, program
 from anykernel.kernel.log import Log
 from anykernel.kernel.process import Process, State
 from anykernel.kernel.rtnl import Rtnl, interface
+from anykernel.typed import Names
 
 if TYPE_CHECKING:
     from anykernel.build.image import Image
@@ -123,12 +124,12 @@ class Kernel(Process):
     def prog(self) -> Any:
         """A drgn.Program over the kernel's memory, as it is at the moment of each look:
         ``kernel.prog["init_net"].ipv4.sysctl_ip_default_ttl``; drgn's Linux helpers work on it."""
-        return inside.program(self.instance, self.image)  # type: ignore[arg-type]
+        return program(self.instance, self.image)  # type: ignore[arg-type]
 
     @cached_property
-    def inside(self) -> inside.Inside:
-        """The kernel's functions and variables by name."""
-        return inside.Inside(self.instance, self.image)  # type: ignore[arg-type]
+    def inside(self) -> Names:
+        """The kernel's functions and variables by name: ``kernel.inside.int_sqrt(144)``."""
+        return inside(self.instance, self.image)  # type: ignore[arg-type]
 
     # Network
 

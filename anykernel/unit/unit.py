@@ -12,7 +12,7 @@ from anykernel.kernel.log import Log
 from anykernel.link import debuginfo
 from anykernel.link.debuginfo import Signature
 from anykernel.link.image import ledger
-from anykernel.typed import Array, Pointer, Space
+from anykernel.typed import Array, Names, Pointer, Space
 from anykernel.typed.shapes import ArrayShape, Shape, shape_of
 from anykernel.unit.control import Control
 from anykernel.unit.memory import Owned
@@ -46,7 +46,7 @@ class _Saved(NamedTuple):
     callbacks: list[Callable[..., Any]]
 
 
-class Unit:
+class Unit(Names):
     """The functions and variables of some C files, by name: ``unit.tcp_slow_start(sk, 3)``,
     ``unit.fast_convergence.value = 0``; static ones, too.
 
@@ -61,10 +61,9 @@ class Unit:
         self.log = Log(instance)
         self.control = Control(instance)
         self.owned = Owned(instance.user)
-        self.space = Space(instance, image, self._call, self._callback, whole)
+        super().__init__(Space(instance, image, self._call, self._callback, whole))
         self._stubs = {one.symbol: one for one in ledger(image) if one.number >= 0}
         self._mocks: dict[int, Mock] = {}
-        self._found: dict[str, Any] = {}
         self._callbacks: list[Callable[..., Any]] = []
         self._synced = 0
         self._saved: list[_Saved] = []
@@ -74,27 +73,6 @@ class Unit:
 
     def __repr__(self) -> str:
         return f"<Unit {self.image.id} of Linux {self.image.release}>"
-
-    # Names
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") and name.endswith("__"):  # Python's, not C's
-            raise AttributeError(name)
-        try:
-            return self[name]
-        except UsageError as error:
-            raise AttributeError(str(error)) from None
-
-    def __getitem__(self, name: str) -> Any:
-        """A function or variable, also one whose name Unit itself uses.  Raises UsageError."""
-        found = self._found.get(name)
-        if found is None:
-            found = self._found[name] = self.space.find(name)
-        return found
-
-    def constant(self, name: str) -> int:
-        """The value of an enumerator.  Raises UsageError."""
-        return self.space.constant(name)
 
     # Memory
 
@@ -134,10 +112,6 @@ class Unit:
     def free(self, what: Pointer | Array) -> None:
         """Gives back what new(), array(), buffer() or string() made.  Raises MemoryDamage."""
         self.owned.free(int(what))
-
-    def at(self, address: int | Pointer, kind: str) -> Pointer:
-        """What lies at an address, as a type."""
-        return self.space.at(int(address), kind)
 
     # Mocks
 
