@@ -16,7 +16,7 @@ def test_what_the_headers_have(kernel: Kernel) -> None:
     policy = load()
     mptcp = policy.variants["mptcp_init"]
     # Declared for kernels with MPTCP only, used by others' inlines, and nowhere at all.
-    absent = {name: mptcp for name in ("mptcp_write_options", "mptcp_get_reset_option", "mptcp_x")}
+    absent = dict.fromkeys(("mptcp_write_options", "mptcp_get_reset_option", "mptcp_x"), mptcp)
     wished = replace(policy, variants={**policy.variants, **absent})
     found = offered(kernel.image, wished, ["mptcp_init"]).variants
     assert "mptcp_init" in found
