@@ -60,10 +60,21 @@ class Tree:
         self.unit.free(old)
 
     def walk(self, first: str, following: str) -> Iterator[int]:
-        node = getattr(self.unit, first)(self.root)
+        node = self.outermost(first)
         while node:
             yield self.keys[int(node)]
             node = getattr(self.unit, following)(node)
+
+    def outermost(self, first: str) -> Pointer:
+        """rb_first() and its like; newer trees have two of them as inlines of a header."""
+        if hasattr(self.unit, first):
+            found: Pointer = getattr(self.unit, first)(self.root)
+            return found
+        side = {"rb_first": "rb_left", "rb_last": "rb_right"}[first]
+        node: Pointer = self.root.rb_node
+        while node and getattr(node, side):
+            node = getattr(node, side)
+        return node
 
     def black_height(self, node: Pointer, parent: int, above: int) -> int:
         """Black nodes on each way down from here; asserts all the rules."""
