@@ -99,9 +99,14 @@ def test_a_kernel_test_runs_from_the_wheel(
         f"    assert anykernel.__file__.startswith({str(installed.parent)!r})\n"
         "def test_sysctl(kernel):\n"
         "    assert kernel.sysctl['kernel.ostype'] == 'Linux'\n"
+        "@pytest.mark.kernel(components=['net/ipv4'])\n"
+        "def test_components(kernel):\n"
+        "    assert kernel.os.getpid() == 1\n"
+        "def test_unit(unit):\n"
+        "    assert unit('net/ipv4/tcp_cubic.c').cubic_root(27) == 3\n"
     )
     said = run(installed / "python", "-m", "pytest", "-q", tmp_path, cwd=tmp_path)
-    assert "2 passed" in said
+    assert "4 passed" in said
 
 
 def test_a_shipped_suite_runs_from_the_wheel(installed: Path, tmp_path: Path) -> None:
