@@ -42,7 +42,7 @@ def overlay_id() -> str:
 def compose(tree: Tree) -> Path:
     """The composed tree, made or brought up to date."""
     # A user's folder keeps its composed tree when it is edited, so that make builds what changed.
-    name = hashlib.sha256(str(tree.path).encode()).hexdigest()[:12] if tree.live else tree.id
+    name = live_name(tree.path) if tree.live else tree.id
     composed = cache.directory("trees") / name
     with cache.locked(f"tree-{name}"), cache.explained(composed):
         since = _since(composed, tree.path)
@@ -53,6 +53,11 @@ def compose(tree: Tree) -> Path:
         (composed / RECORD).write_text(str(tree.path))
         os.utime(composed)  # used now, for `anykernel cache prune`
     return composed
+
+
+def live_name(path: Path) -> str:
+    """What the composed tree of a user's folder is called."""
+    return hashlib.sha256(str(path).encode()).hexdigest()[:12]
 
 
 def _since(composed: Path, source: Path) -> int:

@@ -15,7 +15,7 @@ from typing import Any
 
 from anykernel import cache, proc
 from anykernel.build import kbuild, kconfig, quick
-from anykernel.build.compose import compose, overlay_id
+from anykernel.build.compose import compose, live_name, overlay_id
 from anykernel.build.kbuild import Progress
 from anykernel.build.kept import keep
 from anykernel.source import Tree, fetch
@@ -70,12 +70,31 @@ def ensure_image(
         if progress:
             progress(text, 0, 0)
 
-    tree = fetch(source, say)
-    key = _key(tree, wanted)
-    found = cache.load("images", key)
-    if found is None:
-        found = cache.make("images", key, lambda to: _build(tree, wanted, to, progress), say)
+    begun = _begin(source, wanted)
+    try:
+        tree = fetch(source, say)
+        key = _key(tree, wanted)
+        found = cache.load("images", key) or cache.make(
+            "images", key, lambda to: _build(tree, wanted, to, progress, begun), say
+        )
+    finally:
+        if begun:
+            begun.end()
     return _image(key, found, source, flavour)
+
+
+def _begin(source: str, wanted: list[kconfig.Request]) -> quick.Begun | None:
+    """For a user's folder that was built before: what can be begun at once."""
+    path = Path(source).expanduser()
+    if not source or not path.is_dir():
+        return None
+    last = _last(_objects(live_name(path.resolve()), wanted))
+    return quick.begin(last) if last else None
+
+
+def _objects(composed: str, wanted: list[kconfig.Request]) -> Path:
+    digest = hashlib.sha256(kconfig.fragment(wanted).encode()).hexdigest()[:8]
+    return cache.directory("objects") / f"{composed}-{digest}"
 
 
 def _image(key: str, entry: cache.Entry, source: str, flavour: str) -> Image:
@@ -112,7 +131,11 @@ def _compiler() -> str:
 
 
 def _build(
-    tree: Tree, wanted: list[kconfig.Request], to: Path, progress: Progress | None
+    tree: Tree,
+    wanted: list[kconfig.Request],
+    to: Path,
+    progress: Progress | None,
+    begun: quick.Begun | None,
 ) -> tuple[dict[str, Any], list[str]]:
     for tool in ("make", "flex", "bison", "bc"):
         if shutil.which(tool) is None:
@@ -120,8 +143,7 @@ def _build(
     if progress:
         progress("composing the tree", 0, 0)
     composed = compose(tree)
-    digest = hashlib.sha256(kconfig.fragment(wanted).encode()).hexdigest()[:8]
-    objects = cache.directory("objects") / f"{composed.name}-{digest}"
+    objects = _objects(composed.name, wanted)
     # Two images of one tree and configuration (an older overlay, say) share the objects.
     with cache.locked(f"objects-{objects.name}"):
         objects.mkdir(exist_ok=True)
@@ -134,7 +156,7 @@ def _build(
         if last and touched:
             if progress:
                 progress(", ".join(touched), 0, len(touched))
-            quick.rebuild(last, touched, to)
+            quick.rebuild(last, touched, to, begun)
             (objects / LAST).write_text(maker)
             return {**data, "library": last.library.name}, [last.library.name, *GUARDED]
         if progress:

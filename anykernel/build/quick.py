@@ -13,10 +13,12 @@ import os
 import re
 import shutil
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from anykernel import cache
 from anykernel.build.compile import commands, compile_c
 from anykernel.build.relink import relink, strip
 
@@ -71,20 +73,51 @@ def changed(last: Image) -> list[str] | None:
     return found if found and len(found) <= MOST else None
 
 
-def rebuild(last: Image, names: list[str], to: Path) -> None:
+class Begun:
+    """The compiling part of a rebuild, begun before anybody knows that it is wanted: while Python
+    still looks what else is new in the tree, the other processor would idle."""
+
+    def __init__(self, last: Image, names: list[str]) -> None:
+        self._last = last
+        self._names = names
+        self._states = self._now()
+        folder = cache.directory("images")
+        self._folder = Path(tempfile.mkdtemp(prefix=f"{cache.PREFIX}begun-", dir=folder))
+        self._threads = ThreadPoolExecutor(1)
+        self._done = self._threads.submit(_compile, last, names, self._folder / "objects")
+
+    def take(self, names: list[str], to: Path) -> bool:
+        """Moves the objects to `to`, if they are of what the sources are now.  Raises
+        BuildError."""
+        if names != self._names or self._now() != self._states:
+            return False
+        self._done.result()
+        os.rename(self._folder / "objects", to)
+        return True
+
+    def end(self) -> None:
+        """Removes what nobody took."""
+        self._threads.shutdown(cancel_futures=True)
+        cache.remove(self._folder)
+
+    def _now(self) -> list[list[int] | None]:
+        return [_state(str(_source(self._last, name))) for name in self._names]
+
+
+def begin(last: Image) -> Begun | None:
+    """Starts to compile what changed since `last`; None when there is nothing for us to do."""
+    names = changed(last)
+    return Begun(last, names) if names else None
+
+
+def rebuild(last: Image, names: list[str], to: Path, begun: Begun | None = None) -> None:
     """Makes in `to` what `last` is, with some objects compiled again.  Raises BuildError."""
     objects = to / "objects"
-    # Links, not copies: what an image keeps is never written again.
-    shutil.copytree(last.objects, objects, copy_function=os.link, symlinks=True)
-    for name in names:
-        for old in (objects / name, objects / (name.removesuffix(".o") + ".dwo")):
-            old.unlink(missing_ok=True)
-        source = last.tree / (name.removesuffix(".o") + ".c")
-        # The name of the types' file in it is that of the output, from the current folder.
-        compile_c(last, source, Path(name), like=name, folder=objects, cached=False)
+    if not (begun and begun.take(names, objects)):
+        _compile(last, names, objects)
     record = json.loads((objects / INPUTS).read_text())
     for name in names:
-        path = str(last.tree / (name.removesuffix(".o") + ".c"))
+        path = str(_source(last, name))
         record["inputs"][path] = _state(path)
     (objects / INPUTS).unlink()
     (objects / INPUTS).write_text(json.dumps(record, indent=0))
@@ -95,6 +128,21 @@ def rebuild(last: Image, names: list[str], to: Path) -> None:
     strip(to / "vmlinux", to / last.library.name)
     for name in ("config", "build.log"):
         shutil.copyfile(last.vmlinux.with_name(name), to / name)
+
+
+def _compile(last: Image, names: list[str], objects: Path) -> None:
+    # Links, not copies: what an image keeps is never written again.
+    shutil.copytree(last.objects, objects, copy_function=os.link, symlinks=True)
+    for name in names:
+        for old in (objects / name, objects / (name.removesuffix(".o") + ".dwo")):
+            old.unlink(missing_ok=True)
+        # The name of the types' file in it is that of the output, from the current folder.
+        source = _source(last, name)
+        compile_c(last, source, Path(name), like=name, folder=objects, cached=False)
+
+
+def _source(last: Image, name: str) -> Path:
+    return last.tree / (name.removesuffix(".o") + ".c")
 
 
 def _state(path: str) -> list[int] | None:

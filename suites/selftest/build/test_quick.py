@@ -5,11 +5,14 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from anykernel import cache
 from anykernel.build import Image, quick
 from anykernel.build.kept import COMMANDS
 from anykernel.host import Host
@@ -35,6 +38,39 @@ def test_what_an_image_keeps_is_not_written_again(kernel: Kernel, tmp_path: Path
     assert (kept.stat().st_mtime_ns, kept.read_bytes()) == before
     assert not (tmp_path / "objects/lib/sort.o").samefile(image.objects / "lib/sort.o")
     assert (tmp_path / "objects/lib/rbtree.o").samefile(image.objects / "lib/rbtree.o")
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """Where an image is made: beside the others."""
+    made = Path(tempfile.mkdtemp(prefix=cache.PREFIX, dir=cache.directory("images")))
+    yield made
+    cache.remove(made)
+
+
+def parts() -> set[Path]:
+    return set(cache.directory("images").glob(f"{cache.PREFIX}begun-*"))
+
+
+def test_what_was_begun_is_taken(kernel: Kernel, place: Path) -> None:
+    image = kernel.image
+    before = parts()
+    begun = quick.Begun(image, ["lib/sort.o"])
+    try:
+        quick.rebuild(image, ["lib/sort.o"], place, begun)
+    finally:
+        begun.end()
+    assert (place / "vmlinux").read_bytes() == image.vmlinux.read_bytes()
+    assert parts() == before
+
+
+def test_what_was_begun_for_another_state_is_not(kernel: Kernel, place: Path) -> None:
+    before = parts()
+    begun = quick.Begun(kernel.image, ["lib/sort.o"])
+    assert not begun.take(["lib/sort.o", "lib/rbtree.o"], place / "objects")
+    begun.end()
+    assert parts() == before
+    assert not (place / "objects").exists()
 
 
 @pytest.fixture
