@@ -85,7 +85,9 @@ def listed(image: Image) -> tuple[list[str], list[str]]:
     """The paths of the objects that an image was linked from, in link order: those of vmlinux.a,
     and those of lib.a, of which the linker takes what is needed."""
     order, library = ((image.objects / record).read_text() for record in ("order", "library"))
-    return order.split(), library.split()
+    # Newer trees link all of lib.a, and still make it.
+    whole = order.split()
+    return whole, sorted(set(library.split()) - set(whole), key=library.split().index)
 
 
 @functools.cache

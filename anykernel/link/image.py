@@ -45,7 +45,7 @@ def link_image(image: Image, components: Iterable[str], folders: Iterable[Path] 
     wanted = [name for one in components for name in rules.images.get(one, (one,))]
     selection = select(image, wanted, rules)
     key = hashlib.sha256(
-        "\0".join([FORMAT, image.id, rules.id, *selection.components]).encode()
+        "\0".join([FORMAT, image.id, rules.id, *(one.path for one in selection.objects)]).encode()
     ).hexdigest()[:16]
     found = cache.load("images", key)
     if found is None:

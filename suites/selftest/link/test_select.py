@@ -92,4 +92,7 @@ def test_no_ledger_is_left_over(kernel: Kernel) -> None:
 
 @pytest.mark.parametrize("name", [name for name in NAMED if name.startswith("net")])
 def test_stubs_are_few(kernel: Kernel, name: str) -> None:
-    assert len(read(kernel.image, name).generated) <= 20
+    few = len(read(kernel.image, name).generated) <= 20
+    if name == "net-ipv4" and not few and not hasattr(kernel.inside, "ipv6_stub"):
+        pytest.xfail("without modules of IPv6, IPv4 and BPF call it directly")
+    assert few
