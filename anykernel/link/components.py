@@ -85,9 +85,9 @@ def listed(image: Image) -> tuple[list[str], list[str]]:
     """The paths of the objects that an image was linked from, in link order: those of vmlinux.a,
     and those of lib.a, of which the linker takes what is needed."""
     order, library = ((image.objects / record).read_text() for record in ("order", "library"))
+    whole = dict.fromkeys(order.split())
     # Newer trees link all of lib.a, and still make it.
-    whole = order.split()
-    return whole, sorted(set(library.split()) - set(whole), key=library.split().index)
+    return list(whole), [name for name in library.split() if name not in whole]
 
 
 @functools.cache
@@ -95,6 +95,13 @@ def objects(image: Image) -> list[Object]:
     """The objects that an image was linked from, in link order."""
     linked, library = ([read(image.objects / n, n) for n in names] for names in listed(image))
     return linked + pulled(linked, library)
+
+
+def homes(some: Iterable[Object]) -> dict[str, Object]:
+    """Symbol to the object that defines it: a strong definition goes before weak ones."""
+    some = list(some)
+    found = {symbol: one for one in some for symbol in one.weak}
+    return found | {symbol: one for one in some for symbol in one.defined}
 
 
 def pulled(linked: list[Object], library: list[Object]) -> list[Object]:

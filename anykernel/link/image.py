@@ -23,7 +23,7 @@ from anykernel.build.compile import LIKE, compile_c
 from anykernel.build.relink import relink, strip
 from anykernel.errors import BuildError
 from anykernel.link import debuginfo, policy
-from anykernel.link.components import listed, objects
+from anykernel.link.components import homes, listed, objects
 from anykernel.link.select import Selection, select
 from anykernel.link.stubs import Generator, Stub, Wanted
 from anykernel.link.variants import offered, variant_text
@@ -71,11 +71,10 @@ def ledger(image: Image) -> list[Stub]:
 def _make(
     image: Image, selection: Selection, rules: policy.Policy, to: Path
 ) -> tuple[dict[str, Any], list[str]]:
-    homes = {s: one.path for one in objects(image) for s in one.weak}
-    homes |= {s: one.path for one in objects(image) for s in one.defined}
+    paths = {symbol: one.path for symbol, one in homes(objects(image)).items()}
     have = {s for one in selection.objects for s in one.defined | one.weak}
     rules = offered(image, rules, selection.missing)
-    generator = Generator(debuginfo.program(image.vmlinux), image.objects, homes, have, rules)
+    generator = Generator(debuginfo.program(image.vmlinux), image.objects, paths, have, rules)
     missing = selection.missing.values()
     text = generator.generate(Wanted(one.symbol, one.home.path, one.users) for one in missing)
     (to / "stubs.c").write_text(text)

@@ -7,12 +7,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from anykernel.build import Image
-from anykernel.errors import UsageError
 from anykernel.link.components import (
     Component,
     component_of,
     find,
     group,
+    homes,
     listed,
     objects,
     pulled,
@@ -97,7 +97,7 @@ def _closure(known: dict[str, Component], wanted: Iterable[str], policy: Policy)
 def _self_contained(chosen: list[Object], everything: list[Object]) -> list[Object]:
     """Objects that the chosen ones need, that need nothing which is not there, and that run
     nothing at boot: helpers that happen to lie in another folder."""
-    homes = _homes(everything)
+    home = homes(everything)
     have = _defined(chosen)
     provided = _provided(everything)
     drawn: list[Object] = []
@@ -105,7 +105,7 @@ def _self_contained(chosen: list[Object], everything: list[Object]) -> list[Obje
     while changed:
         changed = False
         for symbol in sorted(_undefined([*chosen, *drawn]) - have - provided):
-            found = _draw(homes.get(symbol), have | provided, homes)
+            found = _draw(home.get(symbol), have | provided, home)
             if found and symbol not in have:
                 drawn += found
                 have |= _defined(found)
@@ -113,7 +113,7 @@ def _self_contained(chosen: list[Object], everything: list[Object]) -> list[Obje
     return drawn
 
 
-def _draw(start: Object | None, have: set[str], homes: dict[str, Object]) -> list[Object]:
+def _draw(start: Object | None, have: set[str], home: dict[str, Object]) -> list[Object]:
     """`start` with all that it needs, or [] when that is too much or would run at boot."""
     found: list[Object] = []
     todo = [start] if start else []
@@ -125,30 +125,21 @@ def _draw(start: Object | None, have: set[str], homes: dict[str, Object]) -> lis
             return []
         found.append(one)
         for symbol in sorted(one.undefined - have - _defined(found)):
-            home = homes.get(symbol)
-            if home is None:
+            if symbol not in home:
                 return []
-            todo.append(home)
+            todo.append(home[symbol])
     return found
 
 
 def _missing(taken: Iterable[Object], everything: list[Object]) -> dict[str, Missing]:
     taken = list(taken)
-    homes = _homes(everything)
+    home = homes(everything)
     lacking = _undefined(taken) - _defined(taken)
     return {
-        symbol: Missing(
-            symbol, homes[symbol], tuple(o.path for o in taken if symbol in o.undefined)
-        )
+        symbol: Missing(symbol, home[symbol], tuple(o.path for o in taken if symbol in o.undefined))
         for symbol in sorted(lacking)
-        if symbol in homes
+        if symbol in home
     }
-
-
-def _homes(everything: Iterable[Object]) -> dict[str, Object]:
-    found = {symbol: one for one in everything for symbol in one.weak}
-    found |= {symbol: one for one in everything for symbol in one.defined}
-    return found
 
 
 def _provided(everything: list[Object]) -> set[str]:
@@ -162,12 +153,3 @@ def _defined(some: Iterable[Object]) -> set[str]:
 
 def _undefined(some: Iterable[Object]) -> set[str]:
     return {symbol for one in some for symbol in one.undefined}
-
-
-def check_named(policy: Policy, name: str) -> tuple[str, ...]:
-    """The components of a named image.  Raises UsageError."""
-    if name not in policy.images:
-        raise UsageError(
-            f"there is no image {name!r}; the policy names {', '.join(policy.images) or 'none'}"
-        )
-    return policy.images[name]

@@ -26,7 +26,7 @@ from anykernel.build import Image
 from anykernel.build.compile import LIKE, compile_c
 from anykernel.errors import BuildError, ToolError, UsageError
 from anykernel.link import debuginfo, policy
-from anykernel.link.components import objects
+from anykernel.link.components import homes, objects
 from anykernel.link.objects import Object, read
 from anykernel.link.policy import Policy
 from anykernel.link.stubs import Generator, Wanted
@@ -102,17 +102,12 @@ def _choose(image: Image, spec: Spec, rules: Policy) -> tuple[list[Object], list
             raise UsageError(f"{name} is neither a C file nor a folder of this kernel")
         taken += inside
     taken = [path for path in dict.fromkeys(taken) if path not in compiled]
-    homes = {symbol: one for one in everything.values() for symbol in one.weak}
-    homes |= {symbol: one for one in everything.values() for symbol in one.defined}
+    home = homes(everything.values())
     for _ in range(spec.depth):
         have = [everything[path] for path in [*compiled, *taken]]
-        needed = {symbol for one in have for symbol in one.undefined}
-        more = {homes[symbol].path for symbol in needed if symbol in homes}
-        more = {
-            homes[s].path
-            for s in needed
-            if s in homes and s not in rules.grants and homes[s].path in more
-        }
+        # What a policy grants, every unit has something better for.
+        needed = {symbol for one in have for symbol in one.undefined} - rules.grants.keys()
+        more = {home[symbol].path for symbol in needed & home.keys()}
         taken += sorted(more - {*compiled, *taken})
     return [everything[path] for path in taken], compiled
 
@@ -194,20 +189,19 @@ def _runtime(image: Image, work: Path) -> Path:
 
 
 def _stubs(image: Image, parts: list[Object], rules: Policy) -> tuple[str, Generator, list[str]]:
-    homes = {s: one.path for one in objects(image) for s in one.weak}
-    homes |= {s: one.path for one in objects(image) for s in one.defined}
+    paths = {symbol: one.path for symbol, one in homes(objects(image)).items()}
     have = {s for one in parts for s in one.defined | one.weak}
     lacking = {s for one in parts for s in one.undefined} - have - PROVIDED.keys()
     wanted = [
-        Wanted(s, homes[s], tuple(one.path for one in parts if s in one.undefined))
-        for s in sorted(lacking & homes.keys())
+        Wanted(s, paths[s], tuple(one.path for one in parts if s in one.undefined))
+        for s in sorted(lacking & paths.keys())
     ]
     types = debuginfo.program(image.vmlinux)
     rules = offered(image, rules, lacking)
-    generator = Generator(types, image.objects, homes, have, rules, mockable=True)
+    generator = Generator(types, image.objects, paths, have, rules, mockable=True)
     # The others are a linker script's: begin and end of tables, which here are empty.
     text = generator.generate(wanted)
-    empty = (lacking - homes.keys() | generator.scripted) - {"_GLOBAL_OFFSET_TABLE_"}
+    empty = (lacking - paths.keys() | generator.scripted) - {"_GLOBAL_OFFSET_TABLE_"}
     return text, generator, sorted(empty)
 
 

@@ -48,11 +48,6 @@ class PointerShape:
     def target(self) -> Shape:
         return shape_of(self._target)
 
-    @property
-    def to_char(self) -> bool:
-        target = self.target
-        return isinstance(target, Scalar) and target.size == 1
-
 
 class FunctionShape:
     """A function, as a pointer's target."""

@@ -177,12 +177,7 @@ class Space:
             kind = self.types.variable(name, file).type_
         except LookupError:
             return Pointer(self, self.address(name), Void())
-        return self.load_variable(self.address(name), shape_of(kind))
-
-    def load_variable(self, address: int, shape: Shape) -> Any:
-        """A variable: an Array, or a Pointer to it."""
-        return (
-            Array(self, address, shape)
-            if isinstance(shape, ArrayShape)
-            else Pointer(self, address, shape)
-        )
+        shape, address = shape_of(kind), self.address(name)
+        if isinstance(shape, ArrayShape):
+            return Array(self, address, shape)
+        return Pointer(self, address, shape)

@@ -12,7 +12,6 @@ from anykernel.errors import UsageError
 from anykernel.typed.shapes import (
     ArrayShape,
     FunctionShape,
-    PointerShape,
     Scalar,
     Shape,
     StructShape,
@@ -230,8 +229,3 @@ class Array:
 def is_error(address: int) -> bool:
     """IS_ERR()."""
     return address > (1 << 64) - 1 - MAX_ERRNO
-
-
-def target_of(shape: Shape) -> Shape:
-    """What a pointer of this shape points to."""
-    return shape.target if isinstance(shape, PointerShape) else shape

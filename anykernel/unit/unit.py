@@ -67,9 +67,7 @@ class Unit(Names):
         self._callbacks: list[Callable[..., Any]] = []
         self._synced = 0
         self._saved: list[_Saved] = []
-        numbers = self.control.numbers
-        self._asks = numbers["UNIT_ASKS"]
-        instance.syscall(numbers["UNIT_CONTROL"], self.control.buffer.address)
+        instance.syscall(self.control.numbers["UNIT_CONTROL"], self.control.buffer.address)
 
     def __repr__(self) -> str:
         return f"<Unit {self.image.id} of Linux {self.image.release}>"
@@ -176,7 +174,7 @@ class Unit(Names):
         return self._mock_of(number).answer(words)
 
     def _callback(self, effect: Callable[..., Any], signature: Signature) -> int:
-        """An address that calls `effect`; the last eight are kept."""
+        """An address that calls `effect`.  Raises UsageError when all that there are are taken."""
         from anykernel.typed.functions import WORD, from_word
 
         room = self.control.numbers["UNIT_CALLBACKS"]
@@ -189,12 +187,10 @@ class Unit(Names):
             result = effect(*values)
             return int(result or 0) & WORD
 
-        slot = len(self._callbacks) % room
-        if len(self._callbacks) < room:
-            self._callbacks.append(called)
-        else:  # the oldest ones, in turn
-            self._callbacks = [*self._callbacks[1:], called]
+        slot = len(self._callbacks)
+        if slot == room:
             raise UsageError(f"{room} Python functions per test can be given to C")
+        self._callbacks.append(called)
         self.control.behave(self.control.numbers["UNIT_STUBS"] - 1 - slot, "UNIT_ASK")
         table = self.space.address("unit_callbacks")
         return int.from_bytes(self.space.read(table + 8 * slot, 8), "little")

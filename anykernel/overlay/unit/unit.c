@@ -34,7 +34,6 @@ struct block {
 enum { LIVE = 0x4c495645, DEAD = 0x44454144 };
 
 static struct lib_host_ops host;
-static struct lib_boot boot_info;
 static struct lib_task task;
 static struct lib_state state = { .version = LIB_ABI_VERSION, .size = sizeof(state) };
 static u64 host_sp, suspended[NESTED], stack_end, answer[2];
@@ -334,7 +333,6 @@ int lib_init(const struct lib_host_ops *ops, const struct lib_boot *boot)
 	if (ops->version != LIB_ABI_VERSION || ops->size < sizeof(host))
 		return -EPROTO;
 	host = *ops;
-	boot_info = *boot;
 	state.stack_low = (u64)boot->memory;
 	stack_end = state.stack_high = state.stack_low + STACK;
 	state.pid = 1;
