@@ -11,12 +11,13 @@ import itertools
 import struct
 from collections.abc import Iterator
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from anykernel.errors import KernelError, UsageError
 
 if TYPE_CHECKING:
     from anykernel.kernel import Kernel
+    from anykernel.typed import Space
     from anykernel.unit import Unit
 
 COUNTERS = struct.Struct("<4Q")
@@ -36,13 +37,6 @@ OLD_ENOUGH = 6
 
 class LeakedMemory(KernelError):
     """Memory that nobody points to any more, after an allocation failed."""
-
-
-class Target(Protocol):
-    """What allocations fail in."""
-
-    def snapshot(self) -> int: ...
-    def restore(self, snapshot: int) -> None: ...
 
 
 def failing_allocations(
@@ -122,18 +116,31 @@ class Fault:
         return True
 
     def _note(self) -> str:
-        where = self._allocator.where() if self.failed else []
         if not self.failed:
             return f"(allocation {self.number} was to fail, but there were fewer)"
-        lines = [f"allocation {self.number} failed on purpose:", *(f"  {line}" for line in where)]
-        return "\n".join(lines)
+        where = (f"  {line}" for line in self._allocator.where())
+        return "\n".join([f"allocation {self.number} failed on purpose:", *where])
 
 
-class _Allocator(Protocol):
-    def arm(self, first: int, last: int) -> None: ...
-    def failed(self) -> int: ...
-    def where(self) -> list[str]: ...
-    def check_leaks(self) -> None: ...
+class _Allocator:
+    """What counts allocations: `at` is where its counters lie."""
+
+    def __init__(self, space: Space, at: str) -> None:
+        self._space = space
+        self._at = space.address(at)
+
+    def arm(self, first: int, last: int) -> None:
+        self._space.write(self._at, COUNTERS.pack(0, first, last, 0))
+
+    def failed(self) -> int:
+        return int(COUNTERS.unpack(self._space.read(self._at, COUNTERS.size))[3])
+
+    def where(self) -> list[str]:
+        """The stack of the last that failed, as far as it is known."""
+        return []
+
+    def check_leaks(self) -> None:
+        raise NotImplementedError
 
 
 def _allocator(target: Any, leaks: bool) -> _Allocator:
@@ -142,34 +149,23 @@ def _allocator(target: Any, leaks: bool) -> _Allocator:
     return _OfKernel(target, leaks) if isinstance(target, Kernel) else _OfUnit(target)
 
 
-class _OfUnit:
+class _OfUnit(_Allocator):
     """The unit's own allocator."""
 
     def __init__(self, unit: Unit) -> None:
+        super().__init__(unit.space, "unit_failing")
         self._unit = unit
-        self._at = unit.space.address("unit_failing")
-
-    def arm(self, first: int, last: int) -> None:
-        self._unit.space.write(self._at, COUNTERS.pack(0, first, last, 0))
-
-    def failed(self) -> int:
-        raw = self._unit.space.read(self._at, COUNTERS.size)
-        return int(COUNTERS.unpack(raw)[3])
-
-    def where(self) -> list[str]:
-        return []
 
     def check_leaks(self) -> None:
         self._unit.assert_no_leaks()
 
 
-class _OfKernel:
+class _OfKernel(_Allocator):
     """The kernel's own hooks for failing allocations, with our counting behind them."""
 
     def __init__(self, kernel: Kernel, leaks: bool) -> None:
+        super().__init__(kernel.inside.space, "lib_failing")
         self._kernel = kernel
-        self._space = kernel.inside.space
-        self._at = self._space.address("lib_failing")
         for hook, ours in HOOKS.items():
             self._redirect(hook, ours)
         if leaks:
@@ -197,12 +193,6 @@ class _OfKernel:
                 "looking for leaks needs a kernel with kmemleak: "
                 '@pytest.mark.kernel(cmdline="kmemleak=on"); or say leaks=False'
             )
-
-    def arm(self, first: int, last: int) -> None:
-        self._space.write(self._at, COUNTERS.pack(0, first, last, 0))
-
-    def failed(self) -> int:
-        return int(COUNTERS.unpack(self._space.read(self._at, COUNTERS.size))[3])
 
     def where(self) -> list[str]:
         from anykernel.link.symbols import Symbols

@@ -74,9 +74,7 @@ def ensure_image(
     try:
         tree = fetch(source, say)
         key = _key(tree, wanted)
-        found = cache.load("images", key) or cache.make(
-            "images", key, lambda to: _build(tree, wanted, to, progress, begun), say
-        )
+        found = cache.make("images", key, lambda to: _build(tree, wanted, to, progress, begun), say)
     finally:
         if begun:
             begun.end()

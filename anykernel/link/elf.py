@@ -144,13 +144,3 @@ class ObjectFile:
             for one in self.symbols
             if one.place == symbol.place and one.kind == symbol.kind
         ]
-
-
-def symbol_values(path: Path) -> dict[str, int]:
-    """The values of a linked file's functions and data by name."""
-    raw = Raw(path)
-    found: dict[str, int] = {}
-    for symbol in raw.symbols:
-        if symbol.section and symbol.kind < SECTION:  # NOTYPE, OBJECT, FUNC
-            found.setdefault(raw.name(symbol), symbol.value)
-    return found

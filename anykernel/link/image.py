@@ -47,9 +47,7 @@ def link_image(image: Image, components: Iterable[str], folders: Iterable[Path] 
     key = hashlib.sha256(
         "\0".join([FORMAT, image.id, rules.id, *(one.path for one in selection.objects)]).encode()
     ).hexdigest()[:16]
-    found = cache.load("images", key)
-    if found is None:
-        found = cache.make("images", key, lambda to: _make(image, selection, rules, to))
+    found = cache.make("images", key, lambda to: _make(image, selection, rules, to))
     return replace(
         image,
         id=key,

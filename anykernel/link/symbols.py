@@ -10,8 +10,9 @@ from pathlib import Path
 
 from anykernel.errors import UsageError
 from anykernel.link import debuginfo
+from anykernel.link.elf import SECTION
 from anykernel.link.objects import FUNCTION
-from anykernel.link.raw import Raw
+from anykernel.link.raw import Raw, RawSymbol
 
 
 class Symbols:
@@ -27,23 +28,28 @@ class Symbols:
         return cls(vmlinux)
 
     @functools.cached_property
-    def _functions(self) -> tuple[list[int], list[tuple[str, int]]]:
+    def _named(self) -> list[tuple[str, RawSymbol]]:
+        """Functions and data, in the file's order."""
         raw = Raw(self.vmlinux)
-        found = [
-            (one.value, raw.name(one), one.size)
-            for one in raw.symbols
+        return [(raw.name(one), one) for one in raw.symbols if one.section and one.kind < SECTION]
+
+    @functools.cached_property
+    def _functions(self) -> tuple[list[int], list[tuple[str, int]]]:
+        found = sorted(
+            (one.value, name, one.size)
+            for name, one in self._named
             if one.kind == FUNCTION and one.value
-        ]
-        found.sort()
+        )
         return [f[0] for f in found], [(f[1], f[2]) for f in found]
 
     @functools.cached_property
     def addresses(self) -> dict[str, int]:
         """Functions and variables by name, counted from the image's start; of those that share a
         name, as static ones do, the first."""
-        from anykernel.link.elf import symbol_values
-
-        return symbol_values(self.vmlinux)
+        found: dict[str, int] = {}
+        for name, one in self._named:
+            found.setdefault(name, one.value)
+        return found
 
     def function(self, offset: int) -> tuple[str, int] | None:
         """(name, offset within) of the function at `offset` from the image's start."""

@@ -74,10 +74,7 @@ def link_unit(image: Image, spec: Spec, folders: Iterable[Path] = ()) -> Image:
     parts = [FORMAT, image.id, rules.id, hashlib.sha256(runtime).hexdigest()]
     parts += [*compiled, "", *(one.path for one in chosen)]
     key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
-    found = cache.load("units", key)
-    if found is None:
-        made = cache.make("units", key, lambda to: _make(image, chosen, compiled, rules, to))
-        found = made
+    found = cache.make("units", key, lambda to: _make(image, chosen, compiled, rules, to))
     return replace(
         image,
         id=key,

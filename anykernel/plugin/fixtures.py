@@ -145,14 +145,9 @@ def _build(config: pytest.Config, options: opts.KernelOptions) -> Image:
 
     show = progress.of(config, f"{options.source} {options.flavour}")
     with _uncaptured(config):
-        whole = ensure_image(
+        return ensure_image(
             options.source, options.flavour, config=dict(options.config) or None, progress=show
         )
-    if options.components is None:
-        return whole
-    from anykernel.link.image import link_image
-
-    return link_image(whole, options.components, config.getini("kernel_stub_policies"))
 
 
 def _uncaptured(config: pytest.Config) -> AbstractContextManager[object]:

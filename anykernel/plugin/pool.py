@@ -71,13 +71,21 @@ class Pool:
         key = (options.source, options.flavour, options.config, options.components)
         if key not in self._images:
             try:
-                self._images[key] = self._build(options)
+                self._images[key] = self._make(options)
             except Exception as error:
                 self._images[key] = error
         found = self._images[key]
         if isinstance(found, Exception):
             raise found.with_traceback(None)
         return found
+
+    def _make(self, options: KernelOptions) -> Image:
+        if options.components is None:
+            return self._build(options)
+        from anykernel.link.image import link_image
+
+        whole = self.image(replace(options, components=None))
+        return link_image(whole, options.components, self._policies)
 
     def take(self, options: KernelOptions, unit: Spec | None = None) -> Lease:
         """A pristine kernel, or unit of one, that nobody else has."""
