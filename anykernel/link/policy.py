@@ -111,6 +111,7 @@ def _load(folders: tuple[Path, ...]) -> Policy:
     for folder in folders:
         if not folder.is_dir():
             raise PolicyError(f"there is no folder {folder} for stub policies")
+        sha.update(f"{_named(folder)}\0".encode())  # a ledger says where a grant stands
         for file in sorted(folder.glob("*")):
             if file.suffix in (".toml", ".c", ".h"):
                 sha.update(file.read_bytes() + b"\0")
@@ -119,6 +120,12 @@ def _load(folders: tuple[Path, ...]) -> Policy:
     for body in sorted({one.body for one in policy.grants.values() if one.body}):
         sha.update(body.read_bytes() + b"\0")  # it may lie in a folder below
     return replace(policy, id=sha.hexdigest()[:12])
+
+
+def _named(path: Path) -> Path:
+    """What a ledger and a message call it: shipped files by their place in the project, so that
+    an image is the same from every checkout."""
+    return path.relative_to(SHIPPED.parent) if path.is_relative_to(SHIPPED) else path
 
 
 def _add(policy: Policy, file: Path) -> Policy:
@@ -137,7 +144,7 @@ def _add(policy: Policy, file: Path) -> Policy:
             raise PolicyError(f"{file}: [{table}] is a table")
         entries: dict[str, Any] = {"": content} if table in ("base", "unit") else content
         for name, entry in entries.items():
-            where = f"{file}: [{table}{'.' + name if name else ''}]"
+            where = f"{_named(file)}: [{table}{'.' + name if name else ''}]"
             _check(where, entry, TABLES[table])
             listed = tuple(entry.get("components", entry.get("objects", ())))
             match table:
