@@ -39,7 +39,7 @@ enum lib_crash_kind {
 };
 
 /*
- * What the kernel asks of its host.  All pointers but the last are required.  `host` is
+ * What the kernel asks of its host.  All pointers but the last two are required.  `host` is
  * handed back as the first argument of every operation.
  */
 struct lib_host_ops {
@@ -91,6 +91,11 @@ struct lib_host_ops {
 	 * granted makes it return 0.  NULL: that is a panic.  fiber. */
 	void (*stub)(void *host, uint32_t number, const char *name, uint32_t granted,
 		     uint32_t count, const uint64_t *args);
+
+	/* How many more frames netdev `dev` may send now.  At 0 its queue stops:
+	 * frames wait in the kernel's qdisc until lib_netdev_irq(dev).  NULL:
+	 * always some.  fiber (softirq or process). */
+	uint32_t (*netdev_room)(void *host, uint32_t dev);
 };
 
 /* How to boot; read only during lib_init. */
@@ -195,7 +200,7 @@ LIB_EXPORT int lib_post(uint32_t task);
 /* Make a blocked request of `task` end with -EINTR and cancelled = 1, as far as
  * its sleep is interruptible; takes effect in the next lib_run.  host. */
 LIB_EXPORT int lib_cancel(uint32_t task);
-/* Netdev `dev` has frames: poll it at the next lib_run.  host. */
+/* Netdev `dev` has frames, or room to send again: at the next lib_run.  host. */
 LIB_EXPORT void lib_netdev_irq(uint32_t dev);
 /* A memory access at `ip` faulted: the address to go on at (exception table),
  * or 0 when the access was a bug.  Signal handler. */
@@ -205,7 +210,7 @@ LIB_EXPORT const struct lib_state *lib_get_state(void);
 /* "Linux version ..." as in /proc/version.  host. */
 LIB_EXPORT const char *lib_version(void);
 
-_Static_assert(sizeof(struct lib_host_ops) == 104, "public ABI");
+_Static_assert(sizeof(struct lib_host_ops) == 112, "public ABI");
 _Static_assert(sizeof(struct lib_boot) == 56, "public ABI");
 _Static_assert(sizeof(struct lib_task) == 88, "public ABI");
 _Static_assert(sizeof(struct lib_netdev_config) == 40, "public ABI");

@@ -20,6 +20,11 @@ struct lib_netdev {
 static struct lib_netdev *netdevs[LIB_MAX_NETDEVS];
 static DECLARE_BITMAP(raised, LIB_MAX_NETDEVS);
 
+static bool has_room(u32 dev)
+{
+	return !lib_host.netdev_room || lib_host.netdev_room(lib_host.host, dev);
+}
+
 void lib_netdev_irq(uint32_t dev)
 {
 	if (dev >= LIB_MAX_NETDEVS)
@@ -36,9 +41,11 @@ void lib_netdev_interrupt(void)
 		struct lib_netdev *priv = netdevs[dev];
 
 		__clear_bit(dev, raised);
-		if (priv && netif_running(priv->netdev))
+		if (priv && netif_running(priv->netdev)) {
+			if (netif_queue_stopped(priv->netdev) && has_room(dev))
+				netif_wake_queue(priv->netdev);
 			napi_schedule(&priv->napi);
-		else	/* a device that is down hears nothing */
+		} else	/* a device that is down hears nothing */
 			while (lib_host.netdev_next(lib_host.host, dev) >= 0)
 				lib_host.netdev_pull(lib_host.host, dev, NULL, 0);
 	}
@@ -116,6 +123,8 @@ static netdev_tx_t lib_netdev_xmit(struct sk_buff *skb, struct net_device *netde
 	netdev->stats.tx_packets++;
 	netdev->stats.tx_bytes += skb->len;
 	consume_skb(skb);
+	if (!has_room(priv->dev))
+		netif_stop_queue(netdev);
 	return NETDEV_TX_OK;
 }
 
