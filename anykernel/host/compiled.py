@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +22,28 @@ PROTOCOL = OVERLAY / "host" / "protocol.h"
 LINKED_NOW = ["-Wl,-z,now"]
 # A crash is unwound through our frames, too.
 FLAGS = ["-O2", "-g", "-fno-omit-frame-pointer", "-Wall", "-Wextra", "-Werror", "-std=gnu11"]
+C_COMPILER = ["cc", *FLAGS, f"-I{OVERLAY / 'host'}", f"-I{OVERLAY / 'include'}"]
+C_HINT = "apt-get install gcc libc6-dev"
 
 
-def _compile(name: str, folder: str, extra: list[str]) -> Path:
-    """The program or library `name` from all .c files of overlay/`folder`."""
-    sources = sorted((OVERLAY / folder).glob("*.c"))
-    headers = sorted((OVERLAY / "host").glob("*.h")) + sorted((OVERLAY / "include").glob("*.h"))
-    digest = hashlib.sha256(repr((FLAGS, extra)).encode())
-    for path in sources + headers:
+def compiled(
+    name: str,
+    argv: list[str],
+    inputs: Sequence[Path],
+    depends: Sequence[Path],
+    *,
+    libraries: Sequence[str] = (),
+    hint: str = "",
+) -> Path:
+    """The file `name` that ``ARGV INPUTS LIBRARIES -o FILE`` makes, in the cache.
+
+    argv: the compiler and flags.  depends: what else the result comes from, headers.  hint:
+    what to install where the compiler isn't.  Raises ToolError.
+    """
+    # Paths of ours differ between checkouts, and mean the same.
+    known = [flag for flag in [*argv, *libraries] if not flag.startswith(f"-I{OVERLAY}")]
+    digest = hashlib.sha256(repr(known).encode())
+    for path in [*inputs, *depends]:
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
     out = settings().cache_dir / "host" / digest.hexdigest()[:16] / name
     if out.exists():
@@ -36,19 +51,17 @@ def _compile(name: str, folder: str, extra: list[str]) -> Path:
     out.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=out.parent, prefix=name)
     os.close(handle)
-    argv = ["cc", *FLAGS, *extra, f"-I{OVERLAY / 'host'}", f"-I{OVERLAY / 'include'}"]
-    argv += [*map(str, sources), "-o", temporary]
+    command = [*argv, *map(str, inputs), *libraries, "-o", temporary]
     try:
-        done = subprocess.run(argv, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
     except FileNotFoundError:
-        raise ToolError(
-            "there is no C compiler (cc)", argv=argv, hint="apt-get install gcc libc6-dev"
-        ) from None
+        os.unlink(temporary)
+        raise ToolError(f"there is no compiler ({argv[0]})", argv=command, hint=hint) from None
     if done.returncode:
         os.unlink(temporary)
         raise ToolError(
             f"{name} doesn't compile",
-            argv=argv,
+            argv=command,
             returncode=done.returncode,
             tail=done.stderr[-2000:],
         )
@@ -56,6 +69,17 @@ def _compile(name: str, folder: str, extra: list[str]) -> Path:
     # Two processes may have compiled it at once: the same bytes, whoever is last.
     os.replace(temporary, out)
     return out
+
+
+def headers() -> list[Path]:
+    """What our C includes."""
+    return sorted((OVERLAY / "host").glob("*.h")) + sorted((OVERLAY / "include").glob("*.h"))
+
+
+def _compile(name: str, folder: str, extra: list[str]) -> Path:
+    """The program or library `name` from all .c files of overlay/`folder`."""
+    sources = sorted((OVERLAY / folder).glob("*.c"))
+    return compiled(name, [*C_COMPILER, *extra], sources, headers(), hint=C_HINT)
 
 
 def host_program() -> Path:

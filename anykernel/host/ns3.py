@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: GPL-2.0
+"""ns-3, where it is installed: whether it is, and compiling C++ programs against it."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+
+from anykernel.errors import ToolError
+from anykernel.host.compiled import compiled
+
+PLACES = ("/usr/include", "/usr/local/include")
+HINT = "apt-get install libns3-dev libgsl-dev g++ (or, in a checkout, ci/setup --ns3)"
+FLAGS = ["g++", "-O2", "-g", "-fno-omit-frame-pointer", "-Wall", "-Wextra", "-Werror", "-std=c++17"]
+
+
+@functools.cache
+def include_dir() -> Path | None:
+    """Where the folder ns3 of its headers lies, None where ns-3 isn't installed."""
+    return next((Path(at) for at in PLACES if Path(at, "ns3", "core-module.h").exists()), None)
+
+
+def missing() -> str:
+    """Why ns-3 can't be used here, in words for a skipped test; empty where it can."""
+    import shutil
+
+    if include_dir() is None:
+        return f"ns-3 is not installed; {HINT}"
+    if shutil.which("g++") is None:
+        return f"ns-3 is here, but no C++ compiler; {HINT}"
+    return ""
+
+
+def program(
+    name: str,
+    inputs: Sequence[Path],
+    modules: Sequence[str],
+    *,
+    flags: Sequence[str] = (),
+    depends: Sequence[Path] = (),
+) -> Path:
+    """The program (or, with -c in flags, the object) `name` of C++ sources and objects, in the
+    cache, linked with ns-3's modules ("core", "wifi"...).  Raises ToolError."""
+    place = include_dir()
+    if place is None:
+        raise ToolError("ns-3 is not installed", hint=HINT)
+    # Its version is part of what the program comes from.
+    version = place / "ns3" / "version-defines.h"
+    seen = [*depends, *([version] if version.exists() else [])]
+    # The compiler looks in both places by itself.
+    libraries = [f"-lns3-{module}" for module in modules]
+    return compiled(name, [*FLAGS, *flags], inputs, seen, libraries=libraries, hint=HINT)
