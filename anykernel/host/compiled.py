@@ -118,8 +118,8 @@ def client() -> tuple[Any, Any, Any]:
     )
     library = ffi.dlopen(str(_compile("libanykernel-client.so", "client", ["-shared", "-fPIC"])))
     names = dict(numbers)
-    for enum in ("hk_op", "hk_status", "hk_crash"):
+    for enum in ("hk_op", "hk_status", "hk_crash", "hk_link_kind", "hk_verdict"):
         names.update(ffi.typeof(f"enum {enum}").relements)
-    if ffi.sizeof("struct hk_command") != 96 or ffi.sizeof("struct hk_frame") != 16:
+    if ffi.sizeof("struct hk_command") != 96 or ffi.sizeof("struct hk_frame") != 24:
         raise ToolError("cffi and the C compiler disagree about protocol.h")
     return ffi, library, types.SimpleNamespace(**names)

@@ -38,6 +38,9 @@ NETDEV_CONFIG = struct.Struct("<IIII16s6sBB")
 
 LONGEST_FRAME = 65_535
 U32 = struct.Struct("<I")
+RECORD = struct.Struct("<QIIII")
+"""struct hk_frame."""
+SKIP = 0xFFFFFFFF
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,8 +161,8 @@ class Instance:
 
     @property
     def now(self) -> int:
-        """ns since boot."""
-        return int(self._struct.now)
+        """ns since boot; in a network, since that of the first."""
+        return int((self._host.header if self._host.network else self._struct).now)
 
     def run(self, until: int | None = None) -> None:
         """Until idle at the current time, or on to the moment `until` (ns since boot)."""
@@ -168,11 +171,11 @@ class Instance:
         self._go(command, "run")
 
     def settle(self, limit_ns: int) -> int:
-        """Runs timers until none is due within `limit_ns` of the last; returns now."""
+        """Runs the timers that are due in the next `limit_ns`; returns the time of the last."""
         command = self._fill(self._c.HK_SETTLE, 0)
-        command.args[0] = limit_ns
+        command.args[0] = self.now + limit_ns
         self._go(command, "settle")
-        return int(command.extra)
+        return self.now
 
     # -- netdevs --------------------------------------------------------------------------
 
@@ -263,17 +266,17 @@ class Instance:
         frames = []
         while at < head:
             offset = at % size
-            if size - offset < 16:
+            if size - offset < RECORD.size:
                 at += size - offset
                 continue
-            time_ns, length, number, sent = struct.unpack_from("<QIHH", view, base + offset)
-            if length == 0xFFFFFFFF:
+            time_ns, length, _, number, sent = RECORD.unpack_from(view, base + offset)
+            if length == SKIP:
                 at += size - offset
                 continue
-            data = bytes(view[base + offset + 16 : base + offset + 16 + length])
+            data = bytes(view[base + offset + RECORD.size : base + offset + RECORD.size + length])
             if dev is None or dev == number:
                 frames.append(Frame(at, time_ns, number, "tx" if sent else "rx", data))
-            at += 16 + (length + 7 & ~7)
+            at += RECORD.size + (length + 7 & ~7)
         if clear:
             self._captured_until = head
         return frames
@@ -411,8 +414,33 @@ class Instance:
     def _go(self, command: Any, what: str) -> None:
         self._host.call()
         status = command.status
+        if status == self._c.HK_AGAIN:
+            status = self._go_on(command)
         if status:
             self._raise(status, int(command.ret), what)
+
+    def _go_on(self, command: Any) -> int:
+        """Serves the network in the middle of a command, until that is over; its status."""
+        c = self._c
+        op, slot, until = int(command.op), int(command.slot), int(command.args[0])
+        calls = op in (c.HK_SYSCALL, c.HK_WAIT)
+        waits, timeout = op == c.HK_WAIT, int(command.timeout)
+        while command.status == c.HK_AGAIN:
+            limit = int(command.extra)
+            self._host.attend()
+            self._fill(c.HK_RESUME if calls else op, slot)
+            command.timeout = timeout
+            command.args[0], command.args[1] = (limit, waits) if calls else (until, 0)
+            self._host.call()
+        return int(command.status)
+
+    def command(self, op: str, slot: int = 0, *args: int) -> int:
+        """Executes a command of protocol.h that is about this kernel; what it returns."""
+        command = self._fill(getattr(self._c, op), slot)
+        for position, value in enumerate(args):
+            command.args[position] = value
+        self._go(command, op)
+        return int(command.ret)
 
     def _raise(self, status: int, result: int, what: str) -> None:
         c = self._c
@@ -428,9 +456,8 @@ class Instance:
                 f"{what} blocks uninterruptibly; restore a snapshot to go on", self._task_list()
             )
         if status in (c.HK_CRASHED, c.HK_DEAD):
-            report = self.crash
-            if report is not None:
-                raise KernelCrash(report)
+            dead = int(self._host.header.crashed) - 1 if status == c.HK_CRASHED else self.index
+            raise KernelCrash(CrashReport.read(self._host, dead))
         if status == c.HK_BAD:
             raise UsageError(f"{what}: {os.strerror(-result)}")
         raise AssertionError(f"{what}: status {status}")

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
 from anykernel.errors import HostDied, UsageError
@@ -30,6 +31,9 @@ SLICE_NS = 20_000_000
 class Host:
     """Runs `kernels` kernels of one image.  Close it, or use it with `with`.
 
+    With the clock 'network', none is booted at first: boot() adds one, `kernels` at most, and
+    those that join() have one clock and can be linked.
+
     memory: RAM of each kernel in bytes, a multiple of 4 MiB, 16 MiB at least.
     seed: of the kernels' random numbers.  clock: see design.md.
     budget: wall seconds that one request may keep a kernel busy; then it is a lockup.
@@ -46,7 +50,7 @@ class Host:
         kernels: int = 1,
         memory: int = 64 << 20,
         seed: int = 0,
-        clock: Literal["virtual", "real"] = "virtual",
+        clock: Literal["virtual", "real", "network"] = "virtual",
         cmdline: str = "",
         budget: float = 10.0,
         stubs: Literal["strict", "report"] = "strict",
@@ -55,14 +59,20 @@ class Host:
             raise UsageError(
                 f"memory={memory}: a kernel needs 16 MiB at least, in multiples of 4 MiB"
             )
-        if clock not in ("virtual", "real"):
-            raise UsageError(f"clock={clock!r}: it is 'virtual' or 'real'")
+        if clock not in ("virtual", "real", "network"):
+            raise UsageError(f"clock={clock!r}: it is 'virtual', 'real' or 'network'")
         if stubs not in ("strict", "report"):
             raise UsageError(f"stubs={stubs!r}: it is 'strict' or 'report'")
         if not 1 <= kernels <= 4096:
             raise UsageError(f"kernels={kernels}: from 1 to 4096")
         self.image = image
         self.budget = budget
+        self.kernels = kernels
+        self.network = clock == "network"
+        self.names: dict[int, str] = {}
+        """What reports call a kernel, by its index."""
+        self.attend: Callable[[], None] = lambda: None
+        """Called when time can't go on before the client has read or decided something."""
         self.ffi, self.lib, self.c = compiled.client()
         self._process: subprocess.Popen[bytes] | None = None
         size = self.c.HK_KERNELS_AT + kernels * self.c.HK_KERNEL_SIZE
@@ -79,17 +89,29 @@ class Host:
             self.header.version = self.c.HK_VERSION
             for index in range(kernels):
                 self.kernel_struct(index).stubs_pass = stubs == "report"
+                self.kernel_struct(index).captures = not self.network
             self._start(fd, kernels, memory, seed, clock, cmdline)
         finally:
             os.close(fd)
-        self.instances = [Instance(self, i) for i in range(kernels)]
+        self.instances = [] if self.network else [Instance(self, i) for i in range(kernels)]
+
+    def boot(self) -> Instance:
+        """Boots one more kernel of a host whose clock is 'network'.  Raises UsageError when it
+        is full, KernelCrash, HostDied."""
+        index = len(self.instances)
+        if not self.network or index == self.kernels:
+            raise UsageError(f"this host was made for {self.kernels} kernels: it has them")
+        booted = Instance(self, index)
+        booted.command("HK_BOOT")
+        self.instances.append(booted)
+        return booted
 
     def _start(
         self, fd: int, kernels: int, memory: int, seed: int, clock: str, cmdline: str
     ) -> None:
         argv = [str(compiled.host_program()), str(self.image.library), str(fd), str(os.getpid())]
         argv += [str(kernels), str(memory), str(seed & (1 << 64) - 1), str(EPOCH_NS), clock]
-        argv.append(cmdline)
+        argv += ["lazy" if clock == "network" else "boot", cmdline]
         # A file, not a pipe: nobody reads while the host runs.
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115
         self._process = subprocess.Popen(
@@ -101,7 +123,7 @@ class Host:
             env={},
             start_new_session=True,  # Ctrl-C is for pytest
         )
-        end = time.monotonic() + 30 + kernels * self.budget
+        end = time.monotonic() + 30 + (0 if self.network else kernels * self.budget)
         pause = 0.0002
         while self.header.ready != kernels:
             if self._process.poll() is not None:

@@ -51,6 +51,8 @@ class CrashReport:
     innermost first.
     """
 
+    name: str
+    """Which kernel of several; or empty."""
     kind: str
     what: str
     address: int
@@ -83,6 +85,7 @@ class CrashReport:
         frames = [symbols.describe(a - int(s.image_base)) for a in addresses]
         text = host.console_bytes(index, 0)[1].decode(errors="replace")
         return cls(
+            name=host.names.get(index, ""),
             kind=kind,
             what=ffi.string(s.what).decode(errors="replace"),
             address=int(s.fault_address),
@@ -97,7 +100,8 @@ class CrashReport:
 
     def render(self) -> str:
         """The report as text, for people."""
-        lines = [f"the kernel crashed: {self.kind}: {self.what}"]
+        which = f"the kernel of node {self.name}" if self.name else "the kernel"
+        lines = [f"{which} crashed: {self.kind}: {self.what}"]
         if self.kind in ("oops", "wild write", "stack overflow"):
             lines.append(f"  at address {self.address:#x}, ip {self.ip:#x}")
         lines.append(

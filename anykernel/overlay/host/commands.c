@@ -8,17 +8,12 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "host.h"
+#include "engine.h"
 
 /* Rounds of waiting on the doorbell before sleeping: some 50 us. */
 #define SPIN_ROUNDS 2000
 /* Longer than any netdev's MTU allows, far smaller than the capture ring. */
 #define MAX_FRAME 0x20000
-
-static struct hk_header *header(void)
-{
-	return (struct hk_header *)shm;
-}
 
 /* Lets `count` frames from `in` arrive at once; `in` is moved behind them. */
 static void deliver(struct kernel *k, uint32_t dev, const uint8_t **in, uint64_t count)
@@ -188,6 +183,7 @@ static uint32_t execute_one(struct kernel *k, struct hk_command *c)
 	case HK_POST:
 		return post(k, c);
 	case HK_WAIT:
+	case HK_RESUME:
 		return wait_call(k, c);
 	case HK_POLL:
 		return poll(k, c);
@@ -196,12 +192,9 @@ static uint32_t execute_one(struct kernel *k, struct hk_command *c)
 		run_until(k, 0);
 		return HK_OK;
 	case HK_RUN:
-		run_until(k, c->args[0]);
-		c->extra = k->state.now;
-		return HK_OK;
+		return run_until(k, c->args[0]) ? HK_OK : HK_AGAIN;
 	case HK_SETTLE:
-		c->extra = settle(k, c->args[0]);
-		return HK_OK;
+		return settle(k, c->args[0]) ? HK_OK : HK_AGAIN;
 	case HK_INJECT: {
 		const uint8_t *in = shm + HK_IN_AT + c->args[0];
 
@@ -233,6 +226,35 @@ static uint32_t execute_one(struct kernel *k, struct hk_command *c)
 	return HK_BAD;
 }
 
+static uint32_t boot(struct kernel *k, struct hk_command *c)
+{
+	if (k->booted || !options.lazy) {
+		c->ret = -EEXIST;
+		return HK_BAD;
+	}
+	boot_kernel(k);
+	return HK_OK;
+}
+
+/* For one kernel. */
+static uint32_t execute_for(struct kernel *k, struct hk_command *c)
+{
+	if (c->op == HK_BOOT)
+		return boot(k, c);
+	if (!k->booted) {
+		c->ret = -ENXIO;
+		return HK_BAD;
+	}
+	/* Of a dead one there is still the memory to be looked at. */
+	if (k->shared->crash && c->op != HK_RESTORE && c->op != HK_READ)
+		return HK_DEAD;
+	running = c->op == HK_RESTORE ? NULL : k;
+	header()->running = c->kernel + 1;
+	if (engine_has(k) && k->state.now < engine_now())
+		k->state.now = engine_now();
+	return execute_one(k, c);
+}
+
 static uint32_t execute(struct hk_command *c)
 {
 	struct kernel *k = &kernels[c->kernel];
@@ -242,22 +264,25 @@ static uint32_t execute(struct hk_command *c)
 		c->ret = -ENODEV;
 		return HK_BAD;
 	}
-	/* Of a dead one there is still the memory to be looked at. */
-	if (k->shared->crash && c->op != HK_RESTORE && c->op != HK_READ)
-		return HK_DEAD;
 	if (_setjmp(crash_exit)) {
-		k->rx = k->rx_end = NULL;
-		k->tx = NULL;
+		/* In a network, it need not be the one that the command is for. */
+		running->rx = running->rx_end = NULL;
+		running->tx = NULL;
+		header()->crashed = running->index + 1;
+		engine_dead(running);
 		status = HK_CRASHED;
+	} else if (c->op >= HK_JOIN) {
+		status = engine_command(c);
 	} else {
-		running = c->op == HK_RESTORE ? NULL : k;
-		header()->running = c->kernel + 1;
-		status = execute_one(k, c);
+		status = execute_for(k, c);
 	}
 	running = NULL;
 	header()->running = 0;
-	k->shared->now = k->state.now;
-	k->shared->warnings = k->lib->warnings;
+	header()->now = engine_now();
+	if (k->lib) {
+		k->shared->now = k->state.now;
+		k->shared->warnings = k->lib->warnings;
+	}
 	return status;
 }
 

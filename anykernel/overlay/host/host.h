@@ -37,6 +37,7 @@ struct kernel {
 	uint32_t index;
 	struct hk_kernel *shared;
 	uint8_t *console, *capture;
+	bool booted;
 	struct host_state state;
 
 	uint8_t *base;		/* image, then RAM */
@@ -72,7 +73,15 @@ struct options {
 	uint32_t kernels;
 	uint64_t memory, seed, epoch_ns;
 	int shm_fd, parent;
-	bool real_clock;
+	enum hk_clock clock;
+	bool lazy;		/* kernels boot by HK_BOOT */
+};
+
+/* A ring of struct hk_frame that a client reads; head and tail as in protocol.h. */
+struct ring {
+	uint8_t *data;
+	uint64_t size;
+	uint64_t *head, *tail;
 };
 
 extern struct options options;
@@ -87,9 +96,13 @@ _Noreturn void die(const char *what);
 uint64_t wall_ns(void);
 /* load.c */
 void load_kernel(struct kernel *k, int fd);
-/* ops.c */
+struct hk_header *header(void);
 void boot_kernel(struct kernel *k);
+/* ops.c */
+void kernel_start(struct kernel *k);
 uint64_t clock_now(struct kernel *k);
+uint64_t next_random(uint64_t *state);
+void ring_add(const struct ring *ring, struct hk_frame about, const void *data);
 /* snapshot.c */
 void snapshot_prepare(struct kernel *k);
 int snapshot_take(struct kernel *k);
@@ -102,12 +115,14 @@ _Noreturn void crash(struct kernel *k, enum hk_crash kind, const char *what);
 /* run.c */
 void task_seen(struct lib_task *task);
 uint32_t run_call(struct kernel *k, struct hk_command *c);
-void run_until(struct kernel *k, uint64_t until);
-uint64_t settle(struct kernel *k, uint64_t within);
+uint64_t run_idle(struct kernel *k);
+/* Lets time pass until `until`, 0: none.  False: the client is asked for something first. */
+bool run_until(struct kernel *k, uint64_t until);
+bool settle(struct kernel *k, uint64_t until);
 /* commands.c */
 _Noreturn void serve(void);
 /* sandbox.c */
 void sandbox_early(char **argv);
-void sandbox_close(void);
+void sandbox_close(int image_fd);
 
 #endif

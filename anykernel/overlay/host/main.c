@@ -3,7 +3,7 @@
  * anykernel-host: runs library kernels for a Python process.
  *
  * usage: anykernel-host LIBRARY SHM_FD PARENT KERNELS MEMORY SEED EPOCH_NS
- *                       virtual|real CMDLINE
+ *                       virtual|real|network boot|lazy CMDLINE
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -16,7 +16,7 @@
 #include <ucontext.h>
 #include <unistd.h>
 
-#include "host.h"
+#include "engine.h"
 
 /* The host's own stack lies at a fixed address, whatever the environment is:
  * kernels store pointers to it, and their memory is compared bit by bit. */
@@ -53,33 +53,55 @@ uint64_t wall_ns(void)
 	return ts.tv_sec * 1000000000UL + ts.tv_nsec;
 }
 
+struct hk_header *header(void)
+{
+	return (struct hk_header *)shm;
+}
+
+static int image_fd;
+
+void boot_kernel(struct kernel *k)
+{
+	uint64_t start = wall_ns();
+
+	load_kernel(k, image_fd);
+	snapshot_prepare(k);
+	kernel_start(k);
+	/* What only boot runs need not stay mapped; the rest comes back when used. */
+	madvise(k->base, k->low - k->base, MADV_DONTNEED);
+	k->booted = true;
+	k->shared->boot_ns = wall_ns() - start;
+	k->shared->now = k->state.now;
+}
+
 static void run(void)
 {
-	int fd = open(options.library, O_RDONLY | O_CLOEXEC);
-
-	if (fd < 0)
+	image_fd = open(options.library, O_RDONLY | O_CLOEXEC);
+	if (image_fd < 0)
 		die(options.library);
+	engine_prepare();
 	if (_setjmp(crash_exit)) {
 		struct hk_kernel *s = running->shared;
 
 		fprintf(stderr, "anykernel-host: the kernel crashed while booting: %s\n", s->what);
 		_exit(4);
 	}
-	for (volatile uint32_t i = 0; i < options.kernels; i++) {
-		struct kernel *k = &kernels[i];
-		uint64_t start = wall_ns();
-
-		load_kernel(k, fd);
-		snapshot_prepare(k);
-		boot_kernel(k);
-		/* What only boot runs need not stay mapped; the rest comes back when used. */
-		madvise(k->base, k->low - k->base, MADV_DONTNEED);
-		k->shared->boot_ns = wall_ns() - start;
-		k->shared->now = k->state.now;
-	}
-	close(fd);
-	sandbox_close();
+	for (volatile uint32_t i = 0; !options.lazy && i < options.kernels; i++)
+		boot_kernel(&kernels[i]);
+	if (!options.lazy)
+		close(image_fd);
+	sandbox_close(image_fd);
 	serve();
+}
+
+static enum hk_clock clock_named(const char *name)
+{
+	static const char *const names[] = { "virtual", "real", "network" };
+
+	for (int i = 0; i < 3; i++)
+		if (!strcmp(name, names[i]))
+			return HK_VIRTUAL + i;
+	die("the clock is virtual, real or network");
 }
 
 int main(int argc, char **argv)
@@ -88,15 +110,15 @@ int main(int argc, char **argv)
 	struct hk_header *h;
 	size_t size;
 
-	if (argc != 10) {
+	if (argc != 11) {
 		fprintf(stderr, "anykernel-host is started by anykernel; see main.c\n");
 		return 2;
 	}
 	options = (struct options){
 		.library = argv[1], .shm_fd = number(argv[2]), .parent = number(argv[3]),
 		.kernels = number(argv[4]), .memory = number(argv[5]), .seed = number(argv[6]),
-		.epoch_ns = number(argv[7]), .real_clock = !strcmp(argv[8], "real"),
-		.cmdline = argv[9],
+		.epoch_ns = number(argv[7]), .clock = clock_named(argv[8]),
+		.lazy = !strcmp(argv[9], "lazy"), .cmdline = argv[10],
 	};
 	sandbox_early(argv);
 	size = HK_KERNELS_AT + (size_t)options.kernels * HK_KERNEL_SIZE;

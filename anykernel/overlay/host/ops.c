@@ -4,13 +4,13 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#include "host.h"
+#include "engine.h"
 
 uint64_t clock_now(struct kernel *k)
 {
 	static uint64_t start;
 
-	if (options.real_clock) {
+	if (options.clock == HK_REAL) {
 		if (!start)
 			start = wall_ns();
 		k->state.now = wall_ns() - start;
@@ -27,7 +27,7 @@ static void op_clock_spend(void *host, uint64_t ns)
 {
 	struct kernel *k = host;
 
-	if (!options.real_clock)
+	if (options.clock != HK_REAL)
 		k->state.now += ns;
 }
 
@@ -42,52 +42,65 @@ static void op_console(void *host, const char *text, uint32_t n)
 }
 
 /* splitmix64: small, and its state is one word of the snapshot. */
+uint64_t next_random(uint64_t *state)
+{
+	uint64_t z = *state += 0x9e3779b97f4a7c15UL;
+
+	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9UL;
+	z = (z ^ (z >> 27)) * 0x94d049bb133111ebUL;
+	return z ^ (z >> 31);
+}
+
 static void op_entropy(void *host, void *buf, uint32_t n)
 {
 	struct kernel *k = host;
 
 	for (uint32_t i = 0; i < n; i += 8) {
-		uint64_t z = k->state.rng += 0x9e3779b97f4a7c15UL;
+		uint64_t z = next_random(&k->state.rng);
 
-		z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9UL;
-		z = (z ^ (z >> 27)) * 0x94d049bb133111ebUL;
-		z ^= z >> 31;
 		memcpy((char *)buf + i, &z, n - i < 8 ? n - i : 8);
 	}
 }
 
-static uint64_t next_record(struct kernel *k, uint64_t position)
+static uint64_t next_record(const struct ring *ring, uint64_t position)
 {
-	uint64_t at = position % HK_CAPTURE_SIZE, rest = HK_CAPTURE_SIZE - at;
-	const struct hk_frame *frame = (const struct hk_frame *)(k->capture + at);
+	uint64_t at = position % ring->size, rest = ring->size - at;
+	const struct hk_frame *frame = (const struct hk_frame *)(ring->data + at);
 
-	if (rest < sizeof(*frame) || frame->length == ~0U)
+	if (rest < sizeof(*frame) || frame->kept == ~0U)
 		return position + rest;
-	return position + sizeof(*frame) + ((frame->length + 7UL) & ~7UL);
+	return position + sizeof(*frame) + ((frame->kept + 7UL) & ~7UL);
+}
+
+void ring_add(const struct ring *ring, struct hk_frame about, const void *data)
+{
+	uint64_t head = *ring->head, tail = *ring->tail;
+	uint64_t size = sizeof(about) + ((about.kept + 7UL) & ~7UL);
+	uint64_t at = head % ring->size;
+	struct hk_frame *frame = (struct hk_frame *)(ring->data + at);
+	bool wraps = at + size > ring->size;
+	uint64_t end = head + size + (wraps ? ring->size - at : 0);
+
+	while (end - tail > ring->size)
+		tail = next_record(ring, tail);
+	*ring->tail = tail;
+	if (wraps) {
+		if (at + sizeof(*frame) <= ring->size)
+			frame->kept = ~0U;
+		frame = (struct hk_frame *)ring->data;
+	}
+	*frame = about;
+	memcpy(frame + 1, data, about.kept);
+	*ring->head = end;
 }
 
 static void capture(struct kernel *k, uint32_t dev, bool sent, const void *data, uint32_t length)
 {
-	uint64_t head = k->shared->capture_head;
-	uint64_t size = sizeof(struct hk_frame) + ((length + 7UL) & ~7UL);
-	uint64_t at = head % HK_CAPTURE_SIZE;
-	struct hk_frame *frame = (struct hk_frame *)(k->capture + at);
-	bool wraps = at + size > HK_CAPTURE_SIZE;
-	uint64_t end = head + size + (wraps ? HK_CAPTURE_SIZE - at : 0);
+	struct ring ring = { k->capture, HK_CAPTURE_SIZE, &k->shared->capture_head,
+			     &k->shared->capture_tail };
 
-	while (end - k->shared->capture_tail > HK_CAPTURE_SIZE)
-		k->shared->capture_tail = next_record(k, k->shared->capture_tail);
-	if (wraps) {
-		if (at + sizeof(*frame) <= HK_CAPTURE_SIZE)
-			frame->length = ~0U;
-		frame = (struct hk_frame *)k->capture;
-	}
-	frame->time = k->state.now;
-	frame->length = length;
-	frame->dev = dev;
-	frame->sent = sent;
-	memcpy(frame + 1, data, length);
-	k->shared->capture_head = end;
+	if (k->shared->captures)
+		ring_add(&ring, (struct hk_frame){ k->state.now, length, length, dev, sent }, data);
 }
 
 /* Injected frames lie as [u32 length][data], each padded to 4 bytes. */
@@ -121,12 +134,21 @@ static void op_netdev_xmit(void *host, uint32_t dev, const void *frame, uint32_t
 	size_t size = 4 + ((len + 3UL) & ~3UL);
 
 	capture(k, dev, true, frame, len);
+	if (engine_plugged(k, dev)) {
+		engine_transmit(k, dev, frame, len);
+		return;
+	}
 	if (k->tx && dev == k->rx_dev && (size_t)(k->tx_end - k->tx) >= size) {
 		memcpy(k->tx, &len, 4);
 		memcpy(k->tx + 4, frame, len);
 		k->tx += size;
 		k->tx_count++;
 	}
+}
+
+static uint32_t op_netdev_room(void *host, uint32_t dev)
+{
+	return engine_plugged(host, dev) ? engine_room(host, dev) : 1;
 }
 
 static void op_stack_guard(void *host, void *low)
@@ -176,7 +198,7 @@ static void op_stub(void *host, uint32_t number, const char *name, uint32_t gran
 #define BOOTED_AT 1000000000UL
 #define TICKING 20000000UL	/* two ticks at the slowest rate, HZ=100 */
 
-void boot_kernel(struct kernel *k)
+void kernel_start(struct kernel *k)
 {
 	struct lib_host_ops ops = {
 		.version = LIB_ABI_VERSION, .size = sizeof(ops), .host = k,
@@ -185,6 +207,7 @@ void boot_kernel(struct kernel *k)
 		.netdev_next = op_netdev_next, .netdev_pull = op_netdev_pull,
 		.netdev_xmit = op_netdev_xmit, .stack_guard = op_stack_guard,
 		.signal = op_signal, .crash = op_crash, .stub = op_stub,
+		.netdev_room = op_netdev_room,
 	};
 	uint8_t *user = (uint8_t *)k->shared + HK_USER_AT;
 	struct lib_boot boot = {
@@ -196,7 +219,8 @@ void boot_kernel(struct kernel *k)
 	int err;
 
 	k->state.now = BOOTED_AT - TICKING;
-	k->state.rng = options.seed * 0x9e3779b97f4a7c15UL + 1;
+	/* No two kernels of a network guess each other's sequence numbers. */
+	k->state.rng = options.seed * 0x9e3779b97f4a7c15UL + 1 + k->index * 0xda942042e4dd58b5UL;
 	k->lib = k->get_state();
 	k->table = k->tasks();
 	running = k;
@@ -206,6 +230,6 @@ void boot_kernel(struct kernel *k)
 		die("the kernel refused to boot");
 	}
 	/* The first tick makes timers exact: high resolution begins with it. */
-	run_until(k, options.real_clock ? 0 : BOOTED_AT);
+	run_until(k, options.clock == HK_REAL ? 0 : BOOTED_AT);
 	running = NULL;
 }

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Letting a kernel run: to the end of a call, to idleness, through time. */
+#include <string.h>
 #include <time.h>
 
-#include "host.h"
+#include "engine.h"
 
 /* A call that nothing wakes within a day of virtual time never ends: an idle
  * kernel always has some housekeeping timer, so "no deadline" alone is rare. */
@@ -10,7 +11,7 @@
 
 static void jump(struct kernel *k, uint64_t to)
 {
-	if (!options.real_clock) {
+	if (options.clock != HK_REAL) {
 		if (to > k->state.now)
 			k->state.now = to;
 		return;
@@ -24,30 +25,102 @@ static void jump(struct kernel *k, uint64_t to)
 }
 
 /* Runs until all tasks sleep and no timer is due; returns the next deadline. */
-static uint64_t run_idle(struct kernel *k)
+uint64_t run_idle(struct kernel *k)
 {
 	struct lib_event event;
+	bool joined = engine_has(k);
 
-	do
+	do {
 		k->run(&event);
-	while (event.kind != LIB_EVENT_IDLE || event.deadline <= clock_now(k));
+		if (joined && event.kind == LIB_EVENT_USER)
+			engine_back(k, event.task);
+	} while (event.kind != LIB_EVENT_IDLE || event.deadline <= clock_now(k));
 	k->shared->deadline = event.deadline;
+	if (joined)
+		engine_deadline(k, event.deadline);
 	return event.deadline;
 }
 
-/* Runs until `task` is back or time would pass `limit`; false: the latter. */
-static bool run_task(struct kernel *k, struct lib_task *task, uint64_t limit)
+/* Makes `k` the running kernel, at the engine's time; returns who ran before. */
+static struct kernel *enter(struct kernel *k)
+{
+	struct kernel *before = running;
+
+	running = k;
+	header()->running = k->index + 1;
+	if (k->state.now < engine_now())
+		k->state.now = engine_now();
+	return before;
+}
+
+static void leave(struct kernel *before)
+{
+	running = before;
+	header()->running = before ? before->index + 1 : 0;
+}
+
+void kernel_run(struct kernel *k)
+{
+	struct kernel *before = enter(k);
+
+	run_idle(k);
+	leave(before);
+}
+
+void kernel_interrupt(struct kernel *k, uint32_t dev)
+{
+	k->netdev_irq(dev);
+	kernel_run(k);
+}
+
+void kernel_receive(struct kernel *k, uint32_t dev, const uint8_t *frame)
+{
+	uint32_t length;
+
+	memcpy(&length, frame, 4);
+	k->rx = frame;
+	k->rx_end = frame + 4 + length;
+	k->rx_dev = dev;
+	kernel_interrupt(k, dev);
+	k->rx = k->rx_end = NULL;
+}
+
+void kernel_post(struct kernel *k, uint32_t task)
+{
+	k->post(task);
+	kernel_run(k);
+}
+
+/* How letting time pass came out. */
+enum passed {
+	BACK,	/* what was waited for is there */
+	OVER,	/* the limit is reached first */
+	PAUSE	/* the client is asked for something */
+};
+
+/* Runs until `task` is back or time would pass `limit`. */
+static enum passed run_task(struct kernel *k, struct lib_task *task, uint64_t limit)
 {
 	struct lib_event event;
 
+	if (engine_has(k)) {
+		kernel_run(k);
+		while (task->state == LIB_TASK_POSTED) {
+			if (engine_pauses())
+				return PAUSE;
+			if (!engine_step(limit))
+				return OVER;
+		}
+		return BACK;
+	}
 	for (;;) {
 		k->run(&event);
 		if (task->state != LIB_TASK_POSTED)
-			return true;
+			return BACK;
 		if (event.kind != LIB_EVENT_IDLE)
 			continue;
 		if (event.deadline > limit)
-			return false;
+			return OVER;
 		jump(k, event.deadline);
 	}
 }
@@ -59,22 +132,30 @@ void task_seen(struct lib_task *task)
 		task->state = LIB_TASK_FREE;
 }
 
+/* A call, or the wait for one that was posted, from its beginning or after HK_AGAIN. */
 uint32_t run_call(struct kernel *k, struct hk_command *c)
 {
 	struct lib_task *task = &k->table[c->slot];
-	uint64_t now = clock_now(k);
 	bool timed = c->timeout && c->timeout < HORIZON;
+	bool resumed = c->op == HK_RESUME;
+	uint64_t limit = resumed ? c->args[0] : clock_now(k) + (timed ? c->timeout : HORIZON);
+	bool waits = c->op == HK_WAIT || (resumed && c->args[1]);
+	enum passed passed = c->op == HK_POST ? BACK : run_task(k, task, limit);
 	uint32_t status = HK_OK;
 
-	if (c->op != HK_POST && !run_task(k, task, now + (timed ? c->timeout : HORIZON))) {
+	if (passed == PAUSE) {
+		c->extra = limit;
+		return HK_AGAIN;
+	}
+	if (passed == OVER) {
 		status = timed ? HK_TIMEOUT : HK_DEADLOCK;
 		if (timed)
-			jump(k, now + c->timeout);
+			jump(k, limit);
 		/* Who only waits for another's call leaves it alone. */
-		if (c->op == HK_WAIT)
+		if (waits)
 			return status;
 		k->cancel(c->slot);
-		if (!run_task(k, task, clock_now(k) + 1000000000))
+		if (run_task(k, task, clock_now(k) + 1000000000) != BACK)
 			return HK_STUCK;
 		/* It may have ended by itself at the last moment. */
 		if (!task->cancelled)
@@ -88,8 +169,16 @@ uint32_t run_call(struct kernel *k, struct hk_command *c)
 	return status;
 }
 
-void run_until(struct kernel *k, uint64_t until)
+bool run_until(struct kernel *k, uint64_t until)
 {
+	if (until && engine_has(k)) {
+		run_idle(k);
+		do
+			if (engine_pauses())
+				return false;
+		while (engine_step(until));
+		return true;
+	}
 	for (;;) {
 		uint64_t deadline = run_idle(k);
 
@@ -99,17 +188,19 @@ void run_until(struct kernel *k, uint64_t until)
 	}
 	if (until)
 		jump(k, until);
+	return true;
 }
 
-uint64_t settle(struct kernel *k, uint64_t within)
+/* As run_until(), but time stops at the last timer before `until`. */
+bool settle(struct kernel *k, uint64_t until)
 {
-	uint64_t end = clock_now(k) + within;
-
+	if (engine_has(k))
+		return run_until(k, until);
 	for (;;) {
 		uint64_t deadline = run_idle(k);
 
-		if (deadline > end)
-			return k->state.now;
+		if (deadline > until)
+			return true;
 		jump(k, deadline);
 	}
 }

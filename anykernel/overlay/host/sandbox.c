@@ -10,6 +10,7 @@
 #include <linux/seccomp.h>
 #include <signal.h>
 #include <stddef.h>
+#include <sys/mman.h>
 #include <sys/personality.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -39,24 +40,52 @@ void sandbox_early(char **argv)
 }
 
 #define ALLOW(nr) \
-	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_##nr, 0, 1), \
+	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, nr, 0, 1), \
 	BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)
 
-void sandbox_close(void)
+/* A field of the call's data: of arguments, the low half. */
+#define LOAD(field) BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, field))
+
+#define WRITE_EXEC (PROT_WRITE | PROT_EXEC)
+
+void sandbox_close(int image_fd)
 {
+	/* Kernels that boot later have to be mapped: the image itself, or memory
+	 * that isn't code. */
+	uint32_t never = ~0U;
+	uint32_t map = options.lazy ? SYS_mmap : never;
+	uint32_t advise = options.lazy ? SYS_madvise : never;
+	uint32_t load = options.lazy ? SYS_pread64 : never;
 	struct sock_filter filter[] = {
-		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, arch)),
+		LOAD(arch),
 		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, AUDIT_ARCH_X86_64, 1, 0),
 		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
-		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-		ALLOW(futex),
-		ALLOW(mprotect),
-		ALLOW(rt_sigreturn),
-		ALLOW(clock_gettime),
-		ALLOW(clock_nanosleep),
-		ALLOW(nanosleep),
-		ALLOW(restart_syscall),
-		ALLOW(exit_group),
+		LOAD(nr),
+		ALLOW(SYS_futex),
+		ALLOW(SYS_mprotect),
+		ALLOW(SYS_rt_sigreturn),
+		ALLOW(SYS_clock_gettime),
+		ALLOW(SYS_clock_nanosleep),
+		ALLOW(SYS_nanosleep),
+		ALLOW(SYS_restart_syscall),
+		ALLOW(SYS_exit_group),
+		ALLOW(advise),
+		ALLOW(load),
+		/* What the host says when it gives up. */
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_write, 0, 4),
+		LOAD(args[0]),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, STDERR_FILENO, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_TRAP),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, map, 0, 8),
+		LOAD(args[4]),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)image_fd, 0, 3),
+		LOAD(args[2]),
+		BPF_STMT(BPF_ALU | BPF_AND | BPF_K, WRITE_EXEC),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, WRITE_EXEC, 3, 2),
+		LOAD(args[2]),
+		BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, PROT_EXEC, 1, 0),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
 		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_TRAP),
 	};
 	struct sock_fprog program = { sizeof(filter) / sizeof(*filter), filter };

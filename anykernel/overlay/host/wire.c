@@ -1,0 +1,506 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Links: what happens to a frame between two netdevs. */
+#include <errno.h>
+#include <string.h>
+
+#include "net.h"
+
+/* Of each frame on Ethernet: preamble 8, FCS 4, gap 12 bytes; 64 at least. */
+#define OVERHEAD 24
+#define SHORTEST 60
+/* How much a netdev's own ring holds; the rest waits in the kernel's qdisc. */
+#define RING_NS 200000
+#define RING_FRAMES 2
+#define LONGEST 1538
+/* IEEE 802.1D: a station that says nothing is forgotten. */
+#define AGEING_NS 300000000000UL
+
+static struct port *port_of(struct kernel *k, uint32_t dev)
+{
+	struct member *m = engine_has(k) ? net->members[k->index] : NULL;
+
+	return m && dev < LIB_MAX_NETDEVS ? m->ports[dev] : NULL;
+}
+
+bool engine_plugged(struct kernel *k, uint32_t dev)
+{
+	return port_of(k, dev);
+}
+
+static uint64_t wire_ns(uint64_t rate, uint64_t length)
+{
+	uint64_t bits = ((length < SHORTEST ? SHORTEST : length) + OVERHEAD) * 8;
+
+	return rate ? (bits * 1000000000UL + rate - 1) / rate : 0;
+}
+
+static bool chance(struct pipe *p, uint64_t of)
+{
+	return of && next_random(&p->rng) >> 32 < of;
+}
+
+/* When what is sent now has left; the medium of a segment is everybody's. */
+static uint64_t *busy(struct port *port, struct pipe *p)
+{
+	return port->link->kind == HK_SEGMENT ? &port->link->busy_until : &p->busy_until;
+}
+
+/* Backlog at which the kernel has to stop, in ns. */
+static uint64_t ring_ns(const struct pipe *p)
+{
+	uint64_t frames = RING_FRAMES * wire_ns(p->with.rate, LONGEST);
+
+	return frames > RING_NS ? frames : RING_NS;
+}
+
+uint32_t engine_room(struct kernel *k, uint32_t dev)
+{
+	struct port *port = port_of(k, dev);
+	uint64_t now = k->state.now, full, until;
+
+	if (!port->out.with.rate || port->out.with.limit)
+		return 1;
+	full = ring_ns(&port->out);
+	until = *busy(port, &port->out);
+	if (until < now + full)
+		return 1;
+	if (!port->wakes) {
+		port->wakes = true;
+		event_add((struct event){ .time = until - full / 2, .kind = EVENT_ROOM,
+					  .port = port });
+	}
+	return 0;
+}
+
+/* A 64 x 64 bit product, folded: fast, and each bit of both counts. */
+static uint64_t mix(uint64_t a, uint64_t b)
+{
+	unsigned __int128 product = (unsigned __int128)(a ^ 0x2d358dccaa6c78a5UL) *
+				    (b ^ 0x8bb84b93962eacc9UL);
+
+	return (uint64_t)product ^ (uint64_t)(product >> 64);
+}
+
+static uint64_t hash(uint64_t h, const uint8_t *data, uint32_t length)
+{
+	uint64_t word[2];
+
+	for (; length > 16; data += 16, length -= 16) {
+		memcpy(word, data, 16);
+		h = mix(h ^ word[0], word[1]);
+	}
+	word[0] = word[1] = 0;
+	memcpy(word, data, length);
+	return mix(h ^ word[0], word[1] ^ length);
+}
+
+static void record(struct port *port, struct pipe *p, const struct flight *f, uint64_t start,
+		   enum hk_verdict verdict)
+{
+	struct hk_header *h = header();
+	struct ring ring = { shm + HK_WIRE_AT, HK_WIRE_SIZE, &h->wire_head, &h->wire_tail };
+	uint32_t kept = f->length < port->link->snap ? f->length : port->link->snap;
+
+	p->stats.verdicts[verdict]++;
+	ring_add(&ring, (struct hk_frame){ start, kept, f->length, port->number, verdict }, f->data);
+	net->trace = hash(mix(net->trace ^ start, (uint64_t)port->number << 8 | verdict), f->data,
+			  f->length);
+	h->trace = net->trace;
+}
+
+/* Puts the frame into the pipe; true: it gets in, and its first bit leaves at *start. */
+static bool queue(struct port *port, struct pipe *p, uint64_t now, uint32_t length,
+		  uint64_t *start)
+{
+	uint64_t *until = busy(port, p), limit = p->with.limit;
+
+	*start = *until > now ? *until : now;
+	if (limit) {
+		while (p->leave_count && p->leaves[p->leave_head] <= now) {
+			p->leave_head = (p->leave_head + 1) % limit;
+			p->leave_count--;
+		}
+		if (*start > now) {
+			if (p->leave_count == limit)
+				return false;
+			p->leaves[(p->leave_head + p->leave_count++) % limit] = *start;
+		}
+	}
+	*until = *start + wire_ns(p->with.rate, length);
+	p->stats.frames++;
+	p->stats.bytes += length;
+	return true;
+}
+
+static void corrupt(struct pipe *p, struct flight *f)
+{
+	/* Behind the addresses: it is to reach somebody's checksum. */
+	uint64_t bits = f->length > 14 ? (f->length - 14) * 8UL : 0;
+	uint64_t bit = bits ? next_random(&p->rng) % bits : 0;
+
+	if (bits)
+		f->data[14 + bit / 8] ^= 1 << bit % 8;
+}
+
+/* When a frame whose last bit leaves at `end` arrives. */
+static uint64_t arrival(struct pipe *p, uint64_t end, bool late)
+{
+	uint64_t at = end + p->with.delay, jitter = p->with.jitter;
+
+	if (jitter) {
+		at += next_random(&p->rng) % (2 * jitter + 1);
+		at = at > end + jitter ? at - jitter : end;
+	}
+	if (late)
+		return at + p->with.late;
+	if (at < p->last_arrival)
+		at = p->last_arrival;
+	p->last_arrival = at;
+	return at;
+}
+
+static void fly(struct port *to, struct flight *f, uint64_t at, enum event_kind kind)
+{
+	f->refs++;
+	event_add((struct event){ .time = at, .kind = kind, .flight = f, .port = to,
+				  .generation = to->link->generation + to->generation });
+}
+
+/* Sends `f`, whose reference it takes, through pipe `p` of `port`: to `to`, or to all others. */
+static void send(struct port *port, struct pipe *p, struct port *to, enum event_kind kind,
+		 struct flight *f, uint64_t now)
+{
+	enum hk_verdict verdict = HK_PASS;
+	uint64_t start = now, at;
+
+	if (!port->link->up) {
+		verdict = HK_DOWN;
+	} else if (!queue(port, p, now, f->length, &start)) {
+		verdict = HK_FULL;
+	} else if (chance(p, p->with.loss)) {
+		verdict = HK_LOST;
+	} else {
+		if (chance(p, p->with.corrupt)) {
+			verdict = HK_CORRUPT;
+			corrupt(p, f);
+		} else if (chance(p, p->with.reorder)) {
+			verdict = HK_LATE;
+		} else if (chance(p, p->with.duplicate)) {
+			verdict = HK_TWICE;
+		}
+		at = arrival(p, start + wire_ns(p->with.rate, f->length), verdict == HK_LATE);
+		for (int copies = 1 + (verdict == HK_TWICE); copies; copies--) {
+			if (to)
+				fly(to, f, at, kind);
+			for (struct port *o = to ? NULL : port->link->ports; o; o = o->next)
+				if (o != port && o->plugged)
+					fly(o, f, at, kind);
+		}
+	}
+	record(port, p, f, start, verdict);
+	flight_drop(f);
+}
+
+static struct port *other_end(struct port *port)
+{
+	for (struct port *o = port->link->ports; o; o = o->next)
+		if (o != port && o->plugged)
+			return o;
+	return NULL;
+}
+
+static void depart(struct port *port, struct flight *f, uint64_t now)
+{
+	struct port *to = NULL;
+
+	switch (port->link->kind) {
+	case HK_P2P:
+		to = other_end(port);
+		if (!to) {
+			record(port, &port->out, f, now, HK_DOWN);
+			flight_drop(f);
+			return;
+		}
+		break;
+	case HK_SWITCH:
+		send(port, &port->out, port, EVENT_SWITCHED, f, now);
+		return;
+	}
+	send(port, &port->out, to, EVENT_ARRIVES, f, now);
+}
+
+void engine_transmit(struct kernel *k, uint32_t dev, const void *frame, uint32_t length)
+{
+	struct port *port = port_of(k, dev);
+	struct flight *f = net_alloc(sizeof(*f) + length);
+	struct asked *a;
+
+	f->refs = 1;
+	f->length = length;
+	memcpy(f->data, frame, length);
+	if (!port->asks) {
+		depart(port, f, k->state.now);
+		return;
+	}
+	a = net_alloc(sizeof(*a));
+	*a = (struct asked){ net->numbers++, port, f, k->state.now, NULL };
+	*net->asked_end = a;
+	net->asked_end = &a->next;
+	header()->asked++;
+}
+
+/* The switch. */
+
+static uint64_t mac_at(const uint8_t *data)
+{
+	uint64_t mac = 0;
+
+	memcpy(&mac, data, 6);
+	return mac;
+}
+
+static struct station *station(struct link *link, uint64_t mac)
+{
+	uint32_t i = mix(mac, 0) & link->station_mask;
+
+	while (link->stations[i].mac && link->stations[i].mac != mac)
+		i = (i + 1) & link->station_mask;
+	return &link->stations[i];
+}
+
+static void learn(struct link *link, uint64_t mac, struct port *port)
+{
+	struct station *s, *old = link->stations;
+	uint32_t room = link->station_mask + 1;
+
+	if (mac & 1 || !mac)
+		return;	/* a group is nobody's address */
+	if (!old || link->station_count * 2 >= room) {
+		link->station_mask = old ? 2 * room - 1 : 63;
+		link->stations = net_alloc((link->station_mask + 1) * sizeof(*s));
+		memset(link->stations, 0, (link->station_mask + 1) * sizeof(*s));
+		for (uint32_t i = 0; old && i < room; i++)
+			if (old[i].mac)
+				*station(link, old[i].mac) = old[i];
+		net_free(old, room * sizeof(*s));
+	}
+	s = station(link, mac);
+	link->station_count += !s->mac;
+	*s = (struct station){ mac, net->now, port };
+}
+
+static void switched(struct port *in, struct flight *f)
+{
+	struct link *link = in->link;
+	struct port *to = NULL;
+	uint64_t mac;
+
+	if (f->length >= 14) {
+		learn(link, mac_at(f->data + 6), in);
+		mac = mac_at(f->data);
+		if (!(mac & 1)) {
+			struct station *s = station(link, mac);
+
+			if (s->mac && s->port->plugged && net->now - s->seen < AGEING_NS)
+				to = s->port;
+		}
+		for (struct port *o = link->ports; o; o = o->next) {
+			if (o == in || !o->plugged || (to && o != to))
+				continue;
+			f->refs++;
+			send(o, &o->back, o, EVENT_ARRIVES, f, net->now);
+		}
+	}
+	flight_drop(f);
+}
+
+void wire_event(struct event *e)
+{
+	struct port *port = e->port;
+
+	if (e->kind == EVENT_ROOM) {
+		port->wakes = false;
+		if (port->plugged && !kernels[port->kernel].shared->crash)
+			kernel_interrupt(&kernels[port->kernel], port->dev);
+		return;
+	}
+	if (e->generation != port->link->generation + port->generation) {
+		flight_drop(e->flight);	/* the cable was cut meanwhile */
+	} else if (e->kind == EVENT_SWITCHED) {
+		switched(port, e->flight);
+	} else {
+		if (!kernels[port->kernel].shared->crash)
+			kernel_receive(&kernels[port->kernel], port->dev,
+				       (const uint8_t *)&e->flight->length);
+		flight_drop(e->flight);
+	}
+}
+
+/* Commands. */
+
+static uint32_t add_link(struct hk_command *c)
+{
+	struct link *link;
+
+	if (c->args[0] < HK_P2P || c->args[0] > HK_SWITCH)
+		return HK_BAD;
+	net->links = net_grow(net->links, net->link_count, &net->link_room, sizeof(link));
+	link = net_alloc(sizeof(*link));
+	*link = (struct link){ .number = net->link_count, .kind = c->args[0], .up = true,
+			       .snap = 64 };
+	net->links[net->link_count++] = link;
+	c->ret = link->number;
+	return HK_OK;
+}
+
+static uint32_t plug(struct hk_command *c)
+{
+	struct kernel *k = &kernels[c->kernel];
+	struct link *link = c->args[0] < net->link_count ? net->links[c->args[0]] : NULL;
+	struct port *port;
+
+	if (!link || !engine_has(k) || c->slot >= LIB_MAX_NETDEVS || port_of(k, c->slot))
+		return HK_BAD;
+	net->ports = net_grow(net->ports, net->port_count, &net->port_room, sizeof(port));
+	port = net_alloc(sizeof(*port));
+	*port = (struct port){ .number = net->port_count, .kernel = c->kernel, .dev = c->slot,
+			       .link = link, .plugged = true };
+	port->out.rng = mix(options.seed, 2 * port->number + 1);
+	port->back.rng = mix(options.seed, 2 * port->number + 2);
+	net->ports[net->port_count++] = port;
+	if (link->last)
+		link->last->next = port;
+	else
+		link->ports = port;
+	link->last = port;
+	net->members[c->kernel]->ports[c->slot] = port;
+	c->ret = port->number;
+	return HK_OK;
+}
+
+static void unplug(struct port *port)
+{
+	port->plugged = false;
+	port->generation++;
+	net->members[port->kernel]->ports[port->dev] = NULL;
+}
+
+static uint32_t set_pipe(struct pipe *p)
+{
+	const struct hk_pipe *with = (const struct hk_pipe *)(shm + HK_IN_AT);
+
+	if (with->limit != p->with.limit) {
+		net_free(p->leaves, p->with.limit * sizeof(*p->leaves));
+		p->leaves = with->limit ? net_alloc(with->limit * sizeof(*p->leaves)) : NULL;
+		p->leave_head = p->leave_count = 0;
+	}
+	p->with = *with;
+	return HK_OK;
+}
+
+static uint32_t list_asked(struct hk_command *c)
+{
+	uint8_t *out = shm + HK_OUT_AT, *end = out + HK_OUT_SIZE;
+
+	c->ret = 0;
+	for (struct asked *a = net->asked; a; a = a->next) {
+		uint64_t size = sizeof(struct hk_asked) + ((a->flight->length + 7UL) & ~7UL);
+
+		if (size > (uint64_t)(end - out))
+			break;
+		*(struct hk_asked *)out = (struct hk_asked){ a->id, a->port->number,
+							     a->flight->length };
+		memcpy(out + sizeof(struct hk_asked), a->flight->data, a->flight->length);
+		out += size;
+		c->ret++;
+	}
+	return HK_OK;
+}
+
+static uint32_t verdict(struct hk_command *c)
+{
+	struct asked *a = net->asked;
+	uint32_t length = c->args[3];
+	struct flight *f;
+	uint64_t time;
+
+	if (!a || a->id != c->args[0] || length > HK_IN_SIZE)
+		return HK_BAD;
+	f = a->flight;
+	time = a->time > net->now ? a->time : net->now;
+	net->asked = a->next;
+	if (!net->asked)
+		net->asked_end = &net->asked;
+	header()->asked--;
+	if (length) {
+		flight_drop(f);
+		f = net_alloc(sizeof(*f) + length);
+		f->refs = 1;
+		f->length = length;
+		memcpy(f->data, shm + HK_IN_AT, length);
+	}
+	if (c->args[1] == HK_DROP || !a->port->plugged) {
+		record(a->port, &a->port->out, f, time, HK_DROP);
+		flight_drop(f);
+	} else {
+		if (c->args[1] == HK_TWICE) {
+			f->refs++;
+			depart(a->port, f, time + c->args[2]);
+		}
+		depart(a->port, f, time + c->args[2]);
+	}
+	net_free(a, sizeof(*a));
+	return HK_OK;
+}
+
+static uint32_t port_command(struct hk_command *c, struct port *port)
+{
+	struct pipe *p = c->args[0] ? &port->back : &port->out;
+
+	switch (c->op) {
+	case HK_UNPLUG:
+		if (port->plugged)
+			unplug(port);
+		return HK_OK;
+	case HK_PIPE:
+		return set_pipe(p);
+	case HK_PIPE_STATS:
+		memcpy(shm + HK_OUT_AT, &p->stats, sizeof(p->stats));
+		return HK_OK;
+	case HK_ASK:
+		port->asks = c->args[0];
+		return HK_OK;
+	}
+	c->ret = -ENOSYS;
+	return HK_BAD;
+}
+
+static uint32_t link_command(struct hk_command *c, struct link *link)
+{
+	if (c->op == HK_LINK_SNAP) {
+		link->snap = c->args[0];
+		return HK_OK;
+	}
+	if (link->up && !c->args[0])
+		link->generation++;
+	link->up = c->args[0];
+	return HK_OK;
+}
+
+uint32_t wire_command(struct hk_command *c)
+{
+	switch (c->op) {
+	case HK_LINK:
+		return add_link(c);
+	case HK_PLUG:
+		return plug(c);
+	case HK_ASKED:
+		return list_asked(c);
+	case HK_VERDICT:
+		return verdict(c);
+	case HK_LINK_UP:
+	case HK_LINK_SNAP:
+		return c->slot < net->link_count ? link_command(c, net->links[c->slot]) : HK_BAD;
+	}
+	return c->slot < net->port_count ? port_command(c, net->ports[c->slot]) : HK_BAD;
+}
