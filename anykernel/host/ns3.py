@@ -8,7 +8,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from anykernel.errors import ToolError
-from anykernel.host.compiled import compiled
+from anykernel.host.compiled import (
+    C_COMPILER,
+    C_HINT,
+    LINKED_NOW,
+    OVERLAY,
+    compiled,
+    headers,
+)
 
 PLACES = ("/usr/include", "/usr/local/include")
 HINT = "apt-get install libns3-dev libgsl-dev g++ (or, in a checkout, ci/setup --ns3)"
@@ -51,3 +58,27 @@ def program(
     # The compiler looks in both places by itself.
     libraries = [f"-lns3-{module}" for module in modules]
     return compiled(name, [*FLAGS, *flags], inputs, seen, libraries=libraries, hint=HINT)
+
+
+MODULES = ("wifi", "csma", "propagation", "mobility", "network", "core")
+OURS = OVERLAY / "ns3"
+REPLACED = {"wire.c"}
+RENAMED = {"net.c": ["-Dengine_prepare=net_prepare", "-Dengine_step=net_step"]}
+"""Of the host's own engine the time line and the jobs stay: ns-3 tells when they have a turn."""
+
+
+def host_program() -> Path:
+    """anykernel-host with ns-3 as the engine.  Raises ToolError."""
+    seen = [*headers(), *sorted(OURS.glob("*.hh"))]
+    sources = sorted(path for path in (OVERLAY / "host").glob("*.c") if path.name not in REPLACED)
+    merge = ["-r", "-nostdlib"]
+    kept = [path for path in sources if path.name not in RENAMED]
+    objects = [compiled("host.o", [*C_COMPILER, *merge], kept, seen, hint=C_HINT)]
+    for path in sources:
+        if path.name in RENAMED:
+            argv = [*C_COMPILER, "-c", *RENAMED[path.name]]
+            objects.append(compiled(f"{path.stem}.o", argv, [path], seen, hint=C_HINT))
+    ours = sorted(OURS.glob("*.cc"))
+    folders = [f"-I{OVERLAY / 'host'}", f"-I{OVERLAY / 'include'}"]
+    objects.append(program("ns3.o", ours, (), flags=[*merge, *folders], depends=seen))
+    return program("anykernel-ns3", objects, MODULES, flags=LINKED_NOW)

@@ -11,6 +11,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from anykernel.errors import HostDied, UsageError
@@ -54,6 +55,7 @@ class Host:
         cmdline: str = "",
         budget: float = 10.0,
         stubs: Literal["strict", "report"] = "strict",
+        program: Path | None = None,
     ) -> None:
         if memory < 16 << 20 or memory % (4 << 20):
             raise UsageError(
@@ -67,6 +69,7 @@ class Host:
             raise UsageError(f"kernels={kernels}: from 1 to 4096")
         self.image = image
         self.budget = budget
+        self._program = program or compiled.host_program()
         self.kernels = kernels
         self.network = clock == "network"
         self.names: dict[int, str] = {}
@@ -109,7 +112,7 @@ class Host:
     def _start(
         self, fd: int, kernels: int, memory: int, seed: int, clock: str, cmdline: str
     ) -> None:
-        argv = [str(compiled.host_program()), str(self.image.library), str(fd), str(os.getpid())]
+        argv = [str(self._program), str(self.image.library), str(fd), str(os.getpid())]
         argv += [str(kernels), str(memory), str(seed & (1 << 64) - 1), str(EPOCH_NS), clock]
         argv += ["lazy" if clock == "network" else "boot", cmdline]
         # A file, not a pipe: nobody reads while the host runs.

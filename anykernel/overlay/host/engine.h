@@ -11,6 +11,8 @@
 
 #include "host.h"
 
+/* It uses the heap, which the sandbox then lets grow. */
+extern const bool engine_heap;
 /* Called once, before the sandbox closes. */
 void engine_prepare(void);
 uint64_t engine_now(void);

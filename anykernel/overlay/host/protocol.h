@@ -136,7 +136,9 @@ enum hk_clock {
 enum hk_link_kind {
 	HK_P2P = 1,	/* two ports */
 	HK_SEGMENT,	/* all hear all; one sends at a time */
-	HK_SWITCH	/* learns where addresses are; a cable for each port */
+	HK_SWITCH,	/* learns where addresses are; a cable for each port */
+	HK_CHANNEL	/* another engine's; args[1]: bytes of text in frames in that say
+			 * more, as with its HK_PLUG and HK_PIPE */
 };
 
 /* What became of a frame that a port sent. */

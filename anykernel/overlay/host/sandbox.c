@@ -17,7 +17,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "host.h"
+#include "engine.h"
 
 void sandbox_early(char **argv)
 {
@@ -56,6 +56,7 @@ void sandbox_close(int image_fd)
 	uint32_t map = options.lazy ? SYS_mmap : never;
 	uint32_t advise = options.lazy ? SYS_madvise : never;
 	uint32_t load = options.lazy ? SYS_pread64 : never;
+	uint32_t heap = engine_heap ? SYS_brk : never;
 	struct sock_filter filter[] = {
 		LOAD(arch),
 		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, AUDIT_ARCH_X86_64, 1, 0),
@@ -71,6 +72,7 @@ void sandbox_close(int image_fd)
 		ALLOW(SYS_exit_group),
 		ALLOW(advise),
 		ALLOW(load),
+		ALLOW(heap),
 		/* What the host says when it gives up. */
 		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_write, 0, 4),
 		LOAD(args[0]),

@@ -15,6 +15,8 @@
 /* IEEE 802.1D: a station that says nothing is forgotten. */
 #define AGEING_NS 300000000000UL
 
+const bool engine_heap;
+
 static struct port *port_of(struct kernel *k, uint32_t dev)
 {
 	struct member *m = engine_has(k) ? net->members[k->index] : NULL;
