@@ -94,14 +94,16 @@ class Instance:
         self._go(command, f"system call {nr}")
         return int(command.ret)
 
-    def post(self, nr: int, *args: int, task: int) -> None:
-        """Starts a call of `task` and lets it run as far as it gets at the current time."""
+    def post(self, nr: int, *args: int, task: int) -> int | None:
+        """Starts a call of `task` and lets it run as far as it gets at the current time: the
+        result if it is over then, or None."""
         command = self._fill(self._c.HK_POST, task)
         command.nr = nr
         for position in range(6):
             value = args[position] if position < len(args) else 0
             command.args[position] = value & 0xFFFFFFFFFFFFFFFF
         self._go(command, f"system call {nr}")
+        return int(command.ret) if command.extra in (LIB_TASK_USER, LIB_TASK_EXITED) else None
 
     def poll(self, task: int) -> int | None:
         """The result of the call that was posted, or None while it blocks."""
@@ -285,9 +287,10 @@ class Instance:
 
     def snapshot(self) -> int:
         """Takes a snapshot inside the present one; its number is its depth."""
-        command = self._fill(self._c.HK_SNAPSHOT, 0)
-        self._go(command, "snapshot")
-        depth = int(command.ret)
+        return self.took(self.command("HK_SNAPSHOT"))
+
+    def took(self, depth: int) -> int:
+        """The host has taken a snapshot, perhaps with those of other kernels."""
         del self._levels[depth - 1 :]
         self._levels.append(set(self._devs))
         return depth
@@ -299,9 +302,11 @@ class Instance:
             raise UsageError(
                 f"there is no snapshot {snapshot}: this kernel has {len(self._levels)}"
             )
-        command = self._fill(self._c.HK_RESTORE, 0)
-        command.args[0] = snapshot
-        self._go(command, "restore")
+        self.command("HK_RESTORE", 0, snapshot)
+        self.came_back(snapshot)
+
+    def came_back(self, snapshot: int) -> None:
+        """The host has restored it, perhaps with other kernels."""
         del self._levels[snapshot:]
         self._devs = set(self._levels[-1])
         self._captured_until = int(self._struct.capture_head)

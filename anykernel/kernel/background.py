@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from anykernel.errors import UsageError
 from anykernel.kernel.call import Plan, Request, error_of, request
@@ -148,10 +148,23 @@ class Call(Generic[R]):
         self._over = True
 
 
+class Scheduler(Protocol):
+    """Runs programs side by side: each of their calls blocks just the one that makes it."""
+
+    @property
+    def inside(self) -> bool:
+        """Whether a program runs now."""
+
+    def call(self, process: Process, nr: int, args: tuple[int, ...], timeout: float | None) -> int:
+        """As Instance.syscall()."""
+
+
 class Workers:
     """The threads that execute background calls, of all processes of a kernel; reused."""
 
     def __init__(self) -> None:
+        self.scheduler: Scheduler | None = None
+        """Who executes system calls, if they come from one of its programs."""
         self._all: list[tuple[Process, int, Call[Any] | None]] = []
         self.orphans: list[Any] = []
 

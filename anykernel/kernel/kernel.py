@@ -88,13 +88,16 @@ class Kernel(Process):
 
     def snapshot(self) -> int:
         """Saves the state; restore() comes back to it as often as wanted.  Snapshots nest."""
-        log = self.log.save()
         number = self.instance.snapshot()
-        del self._saved[number - 1 :]
+        self._save()
+        return number
+
+    def _save(self) -> None:
+        """Python's side of a snapshot that was taken."""
+        log = self.log.save()
         saved = Saved(self._state, dict(self._netdevs), self._workers.save(), log, self._macs)
         self._saved.append(saved)
         self._state = State()
-        return number
 
     def restore(self, snapshot: int) -> None:
         """Back to a snapshot, in microseconds; deeper ones are gone, this one stays.
@@ -106,11 +109,15 @@ class Kernel(Process):
             raise UsageError(
                 f"there is no snapshot {snapshot}: restoring one drops those taken after it"
             )
+        self.instance.restore(snapshot)
+        self._load(snapshot)
+
+    def _load(self, snapshot: int) -> None:
+        """Python's side of a snapshot that was restored."""
         self._state.alive = False
         for dropped in self._saved[snapshot:]:
             dropped.state.alive = False
         del self._saved[snapshot:]
-        self.instance.restore(snapshot)
         saved = self._saved[-1]
         self._netdevs = dict(saved.netdevs)
         self._macs = saved.macs
@@ -159,8 +166,7 @@ class Kernel(Process):
         for address in addresses:
             interface(address)  # a wrong one is found before the device is there
         if mac is None:
-            self._macs += 1
-            mac = b"\x02\0\0" + self._macs.to_bytes(3, "big")
+            mac = self._next_mac()
         raw = parse_mac(mac)
         dev, ifindex = self.instance.netdev_add(name, raw, mtu, carrier)
         made = Netdev(self, self._ifname(ifindex) if "%" in name else name, dev, ifindex, raw)
@@ -172,6 +178,10 @@ class Kernel(Process):
                 for address in addresses:
                     rtnl.add_address(ifindex, address)
         return made
+
+    def _next_mac(self) -> bytes:
+        self._macs += 1
+        return b"\x02\0\0" + self._macs.to_bytes(3, "big")
 
     def _ifname(self, index: int) -> str:
         with self.socket(pysocket.AF_INET, pysocket.SOCK_DGRAM) as sock:

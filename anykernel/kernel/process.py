@@ -98,10 +98,15 @@ class Process:
         if self.orphans:
             self._close_orphans()
         syscall, busy = self.instance.syscall, self._workers.busy
+        scheduler = self._workers.scheduler
+        if scheduler is not None and not scheduler.inside:
+            scheduler = None
         try:
             nr, args, timeout = next(plan)
             while True:
-                if busy():
+                if scheduler is not None:
+                    result = scheduler.call(self, nr, args, timeout)
+                elif busy():
                     result = self._beside(nr, args, timeout)
                 else:
                     result = syscall(nr, *args, task=self.task, timeout=timeout)
@@ -218,6 +223,9 @@ class Process:
         """
         flags = 0x100
         task = self.run(request(SPAWN, flags))
+        return self._child(task)
+
+    def _child(self, task: int) -> Process:
         return Process(self.instance, task, self._workers, self)
 
     def exit(self, status: int = 0) -> None:
@@ -228,7 +236,7 @@ class Process:
         self._ended = True
         with suppress(UsageError):  # it may have been killed
             self.instance.post(abi.number("exit_group"), status, task=self.task)
-            self.instance.run()
+            self.instance.poll(self.task)  # gives its slot back
 
     def __enter__(self) -> Process:
         return self
