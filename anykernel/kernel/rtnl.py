@@ -7,6 +7,8 @@ import ipaddress
 import os
 import socket
 import struct
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from anykernel.errors import UsageError
@@ -15,13 +17,22 @@ if TYPE_CHECKING:
     from anykernel.kernel.process import Process
     from anykernel.kernel.sockets import Socket
 
-NEWLINK, DELLINK, NEWADDR, NEWROUTE, NEWNEIGH = 16, 17, 20, 24, 28
-REQUEST_ACK, CREATE, REPLACE = 0x5, 0x400, 0x100
+NEWLINK, DELLINK, NEWADDR, GETADDR, NEWROUTE, DELROUTE, GETROUTE, NEWNEIGH = (
+    16, 17, 20, 22, 24, 25, 26, 28,
+)  # fmt: skip
+REQUEST, ACK, CREATE, REPLACE, DUMP = 0x1, 0x4, 0x400, 0x100, 0x300
+ERROR, DONE = 2, 3
+STATIC = 4
+"""The protocol number (in the sense of rtm_protocol) of routes that somebody set."""
+CHUNK = 16 << 10
+"""Bytes of requests that are sent at once: the answers, too, must fit in the socket's buffer."""
 IFF_UP = 1
 IFA_F_NODAD = 0x02
 PERMANENT = 0x80
+MAIN, LINK = 254, 253
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Interface = ipaddress.IPv4Interface | ipaddress.IPv6Interface
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 def interface(text: str) -> Interface:
@@ -46,6 +57,15 @@ def _attribute(kind: int, data: bytes) -> bytes:
     return struct.pack("=HH", 4 + len(data), kind) + data + bytes(-len(data) % 4)
 
 
+def _attributes(data: bytes) -> dict[int, bytes]:
+    found = {}
+    while len(data) >= 4:
+        size, kind = struct.unpack_from("=HH", data)
+        found[kind] = data[4:size]
+        data = data[size + -size % 4 :]
+    return found
+
+
 def _family(version: int) -> int:
     return socket.AF_INET if version == 4 else socket.AF_INET6
 
@@ -55,6 +75,7 @@ class Rtnl:
 
     def __init__(self, process: Process) -> None:
         self._process = process
+        self._waiting: list[tuple[int, int, bytes]] | None = None
 
     def __enter__(self) -> Rtnl:
         self._socket: Socket = self._process.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0)
@@ -64,13 +85,70 @@ class Rtnl:
         self._socket.__exit__(*exc)  # type: ignore[arg-type]
 
     def _request(self, kind: int, flags: int, body: bytes) -> None:
-        size = 16 + len(body)
-        header = struct.pack("=IHHII", size, kind, REQUEST_ACK | flags, 1, 0)
-        self._socket.send(header + body)
-        answer = self._socket.recv(1 << 16)
-        (error,) = struct.unpack_from("=i", answer, 16)
-        if error:
-            raise OSError(-error, os.strerror(-error))
+        if self._waiting is None:
+            self._send([(kind, flags, body)])
+        else:
+            self._waiting.append((kind, flags, body))
+
+    def _send(self, requests: Sequence[tuple[int, int, bytes]]) -> None:
+        """The kernel answers failed requests, and the last one when it is done with all."""
+        message = bytearray()
+        for number, (kind, flags, body) in enumerate(requests, 1):
+            flags |= REQUEST | (ACK if number == len(requests) else 0)
+            message += struct.pack("=IHHII", 16 + len(body), kind, flags, number, 0) + body
+            message += bytes(-len(body) % 4)
+        self._socket.send(message)
+        first = 0
+        number = 0
+        while number < len(requests):
+            answer = self._socket.recv(1 << 16)
+            number, error = struct.unpack_from("=I4xi", answer, 8)
+            first = first or -error
+        if first:
+            raise OSError(first, os.strerror(first))
+
+    @contextmanager
+    def batch(self) -> Iterator[None]:
+        """The requests of the with block are sent together at its end, a few system calls for
+        hundreds.  Where some fail, the others are done all the same; raises OSError for the first
+        that failed."""
+        self._waiting = []
+        try:
+            yield
+            waiting = self._waiting
+        finally:
+            self._waiting = None
+        start = size = 0
+        for end, (_, _, body) in enumerate(waiting):
+            size += 19 + len(body)
+            if size > CHUNK:
+                self._send(waiting[start:end])
+                start, size = end, 19 + len(body)
+        if waiting[start:]:
+            self._send(waiting[start:])
+
+    def _dump(self, kind: int, body: bytes) -> Iterator[bytes]:
+        """The bodies of all there are."""
+        self._socket.send(struct.pack("=IHHII", 16 + len(body), kind, REQUEST | DUMP, 1, 0) + body)
+        while True:
+            answer = self._socket.recv(1 << 16)
+            at = 0
+            while at < len(answer):
+                size, kind = struct.unpack_from("=IH", answer, at)
+                if kind in (ERROR, DONE):
+                    return
+                yield answer[at + 16 : at + size]
+                at += size + -size % 4
+
+    def addresses(self) -> list[tuple[int, Interface]]:
+        """All devices' addresses, each with its device's ifindex."""
+        found = []
+        for body in self._dump(GETADDR, bytes(8)):
+            _, length, _, _, index = struct.unpack_from("=BBBBI", body)
+            values = _attributes(body[8:])
+            packed = values.get(2) or values[1]  # IFA_LOCAL, if there is a peer's address, too
+            found.append((index, ipaddress.ip_interface((packed, length))))
+        return found
 
     def up(self, ifindex: int, up: bool = True) -> None:
         """Sets a link's state."""
@@ -103,13 +181,41 @@ class Rtnl:
         if network == "default":
             network = "::/0" if gateway is not None and gateway.version == 6 else "0.0.0.0/0"
         target = ipaddress.ip_network(network)
-        scope = 253 if gateway is None and target.version == 4 else 0
-        body = struct.pack(
-            "=BBBBBBBBI", _family(target.version), target.prefixlen, 0, 0, 254, 4, scope, 1, 0
-        )
-        if target.prefixlen:
-            body += _attribute(1, target.network_address.packed)
-        if gateway is not None:
-            body += _attribute(5, gateway.packed)
-        body += _attribute(4, struct.pack("=i", ifindex))
-        self._request(NEWROUTE, CREATE, body)
+        self._request(NEWROUTE, CREATE, _route(target, [(ifindex, gateway)], STATIC))
+
+    def add_routes(
+        self, network: Network, hops: Sequence[tuple[int, Address | None]], protocol: int = STATIC
+    ) -> None:
+        """Adds a route with one next hop (ifindex, gateway) or, of equal cost, several."""
+        self._request(NEWROUTE, CREATE, _route(network, hops, protocol))
+
+    def remove_routes(self, protocol: int) -> None:
+        """Removes the main table's routes of a protocol number."""
+        found = list(self._dump(GETROUTE, bytes(12)))
+        with self.batch():
+            for body in found:
+                if body[4] == MAIN and body[5] == protocol:
+                    self._request(DELROUTE, 0, body)
+
+
+def _route(target: Network, hops: Sequence[tuple[int, Address | None]], protocol: int) -> bytes:
+    direct = all(gateway is None for _, gateway in hops)
+    scope = LINK if direct and target.version == 4 else 0
+    length = target.prefixlen
+    body = struct.pack(
+        "=BBBBBBBBI", _family(target.version), length, 0, 0, MAIN, protocol, scope, 1, 0
+    )
+    if length:
+        body += _attribute(1, target.network_address.packed)
+    if len(hops) == 1:
+        ((index, gateway),) = hops
+        return body + _gateway(gateway) + _attribute(4, struct.pack("=i", index))
+    several = b""
+    for index, gateway in hops:
+        nested = _gateway(gateway)
+        several += struct.pack("=HBBi", 8 + len(nested), 0, 0, index) + nested
+    return body + _attribute(9, several)
+
+
+def _gateway(gateway: Address | None) -> bytes:
+    return b"" if gateway is None else _attribute(5, gateway.packed)

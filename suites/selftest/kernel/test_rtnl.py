@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import ipaddress
+import socket
 import subprocess
 import sys
 from typing import Any
@@ -115,3 +117,56 @@ def test_pyroute2_is_not_imported_for_it() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
     )
     assert run.stdout.strip() == "[]"
+
+
+def test_many_at_once(kernel: Kernel, eth0: Netdev) -> None:
+    """More than fit in one message."""
+    with Rtnl(kernel) as rtnl:
+        with rtnl.batch():
+            for number in range(1, 700):
+                rtnl.add_address(eth0.ifindex, f"10.1.{number >> 8}.{number & 255}/32")
+        assert sum(str(found).startswith("10.1.") for _, found in rtnl.addresses()) == 699
+        with rtnl.batch():
+            pass
+
+
+def test_one_of_many_fails(kernel: Kernel, eth0: Netdev) -> None:
+    def add(rtnl: Rtnl, *texts: str) -> None:
+        with rtnl.batch():
+            for text in texts:
+                rtnl.add_address(eth0.ifindex, text)
+
+    with Rtnl(kernel) as rtnl:
+        with pytest.raises(FileExistsError):
+            add(rtnl, "10.0.1.1/24", "10.0.0.1/24", "10.0.2.1/24")
+        found = {str(address) for index, address in rtnl.addresses() if index == eth0.ifindex}
+        assert {"10.0.0.1/24", "10.0.1.1/24", "10.0.2.1/24", "fd00::1/64"} <= found
+        with pytest.raises(UsageError):
+            add(rtnl, "10.0.4.1/24", "nonsense")
+        assert "10.0.4.1/24" not in {str(address) for _, address in rtnl.addresses()}
+        rtnl.up(eth0.ifindex)
+
+
+def test_routes_of_several_hops_and_their_removal(kernel: Kernel, eth0: Netdev) -> None:
+    eth0.add_route("10.5.0.0/16")
+    hops = {4: ["10.0.0.8", "10.0.0.9"], 6: ["fd00::8", "fd00::9"]}
+    networks = {4: "10.6.0.0/16", 6: "fd06::/32"}
+
+    def routes() -> dict[str, Any]:
+        return {
+            route.get_attr("RTA_DST"): route
+            for family in (socket.AF_INET, socket.AF_INET6)
+            for route in kernel.iproute.get_routes(family=family, table=254)
+        }
+
+    with Rtnl(kernel) as rtnl:
+        for version, network in networks.items():
+            ways = [(eth0.ifindex, ipaddress.ip_address(hop)) for hop in hops[version]]
+            rtnl.add_routes(ipaddress.ip_network(network), ways, 97)
+        found = routes()
+        for version, to in ((4, "10.6.0.0"), (6, "fd06::")):
+            ways_found = found[to].get_attr("RTA_MULTIPATH")
+            assert [way.get_attr("RTA_GATEWAY") for way in ways_found] == hops[version]
+            assert found[to]["proto"] == 97
+        rtnl.remove_routes(97)
+        assert not {"10.6.0.0", "fd06::"} & set(routes()) and "10.5.0.0" in routes()
