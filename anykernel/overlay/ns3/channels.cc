@@ -8,6 +8,7 @@
 #include "ns3/csma-helper.h"
 #include "ns3/csma-net-device.h"
 #include "ns3/double.h"
+#include "ns3/frame-exchange-manager.h"
 #include "ns3/mac48-address.h"
 #include "ns3/string.h"
 #include "ns3/wifi-helper.h"
@@ -129,8 +130,11 @@ class Wifi : public Medium
     {
         Ptr<NetDevice> made = m_wifi.Install(m_phy, m_mac, node).Get(0);
         Ptr<WifiNetDevice> wifi = DynamicCast<WifiNetDevice>(made);
+        Mac48Address address(mac.c_str());
 
-        made->SetAddress(Mac48Address(mac.c_str()));
+        made->SetAddress(address);
+        /* It took the address over when it was installed: else nothing is acknowledged. */
+        wifi->GetMac()->GetFrameExchangeManager()->SetAddress(address);
         return Cover(node,
                      made,
                      false,
