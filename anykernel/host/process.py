@@ -10,7 +10,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -85,7 +85,7 @@ class Host:
             self.map = mmap.mmap(fd, size)
             self.view = memoryview(self.map)
             base = self.ffi.from_buffer(self.map)
-            self._base: Any = base
+            self.base: Any = base
             self.header = self.ffi.cast("struct hk_header *", base)
             self.commands = self.ffi.cast("struct hk_command *", base + self.c.HK_COMMANDS_AT)
             self.header.magic = self.c.HK_MAGIC
@@ -148,10 +148,14 @@ class Host:
     def alive(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
+    def commands_of(self, batch: Sequence[object]) -> list[Any]:
+        """The first commands, as many as `batch` has."""
+        return [self.commands[i] for i in range(len(batch))]
+
     def kernel_struct(self, index: int) -> Any:
         """struct hk_kernel of kernel `index`."""
         offset = self.c.HK_KERNELS_AT + index * self.c.HK_KERNEL_SIZE
-        return self.ffi.cast("struct hk_kernel *", self._base + offset)
+        return self.ffi.cast("struct hk_kernel *", self.base + offset)
 
     def call(self, count: int = 1) -> None:
         """Executes commands[0:count].  Raises HostDied.  A kernel that outlasts the budget is

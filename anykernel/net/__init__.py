@@ -1,2 +1,23 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Many kernels, joined by simulated links under one virtual clock."""
+"""Many kernels in one simulated network: nodes, links, programs, traffic, one virtual clock."""
+
+from anykernel.net.link import DOUBLE, DROP, PASS, Frame, Link, Port, Verdict, change, delay
+from anykernel.net.network import Network, Unfinished
+from anykernel.net.node import Node
+from anykernel.net.programs import Program
+
+__all__ = [
+    "DOUBLE",
+    "DROP",
+    "PASS",
+    "Frame",
+    "Link",
+    "Network",
+    "Node",
+    "Port",
+    "Program",
+    "Unfinished",
+    "Verdict",
+    "change",
+    "delay",
+]

@@ -4,12 +4,16 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from typing import TYPE_CHECKING
 
 import pytest
 
 from anykernel.plugin import options as opts
 from anykernel.plugin.fixtures import LEASES
 from anykernel.plugin.pool import Lease
+
+if TYPE_CHECKING:
+    from anykernel.kernel.log import Log
 
 
 @pytest.hookimpl(wrapper=True)
@@ -35,28 +39,30 @@ def check(item: pytest.Item) -> None:
         elif lease.unit:
             lease.kernel.check()
         elif not allowed.warnings:
-            _check_log(lease)
+            for name, kernel, printed in lease.kernels:
+                _check_log(name, kernel.log, printed)
 
 
 def _crash(lease: Lease) -> Exception:
     from anykernel.errors import HostDied, KernelCrash
 
-    report = lease.host.instances[0].crash
-    if report is not None:
-        return KernelCrash(report)
+    for instance in lease.host.instances:
+        report = instance.crash
+        if report is not None:
+            return KernelCrash(report)
     return HostDied("the host process of this test's kernel is gone")
 
 
-def _check_log(lease: Lease) -> None:
+def _check_log(name: str, log: Log, printed: int) -> None:
     __tracebackhide__ = True
     from anykernel.errors import KernelWarning
 
-    if len(lease.kernel.log.text()) == lease.printed:
+    if len(log.text()) == printed:
         return  # as nearly always: nothing was printed since the boot
-    failures = lease.kernel.log.failures()
+    failures = log.failures()
     if failures:
         lines = "\n".join(f"  {failure}" for failure in failures)
         raise KernelWarning(
-            f"the kernel complained during this test:\n{lines}\n"
-            "If that is expected: @pytest.mark.kernel(allow_warnings=True)"
+            f"the kernel{f' of node {name}' if name else ''} complained during this test:\n"
+            f"{lines}\nIf that is expected: @pytest.mark.kernel(allow_warnings=True)"
         )

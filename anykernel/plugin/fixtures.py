@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The fixtures ``kernel``, ``kernel_factory`` and ``unit``, all from the session's pool."""
+"""The fixtures ``kernel``, ``kernel_factory``, ``network`` and ``unit``, all from the session's
+pool."""
 
 from __future__ import annotations
 
@@ -17,9 +18,10 @@ if TYPE_CHECKING:
     from anykernel.build.image import Image
     from anykernel.kernel import Kernel
     from anykernel.link.unit import Spec
+    from anykernel.net import Network
     from anykernel.unit import Unit
 
-OURS = frozenset({"kernel", "kernel_factory", "unit"})
+OURS = frozenset({"kernel", "kernel_factory", "network", "unit"})
 """Names of the fixtures whose state is restored before each Hypothesis example."""
 
 POOL = pytest.StashKey[Pool]()
@@ -75,6 +77,19 @@ def kernel_factory(request: pytest.FixtureRequest) -> Iterator[Callable[..., Ker
 
 
 @pytest.fixture
+def network(request: pytest.FixtureRequest) -> Iterator[Network]:
+    """An empty network, whose nodes are kernels: ``a, b = network.chain(2, rate="1Gbit")``.
+
+    All its nodes have one virtual clock.  Options as for ``kernel``; each node has `memory`.
+    """
+    lease = _take(request, _options(request.node)[0], network=True)
+    made: Network = lease.kernel
+    yield made
+    made.hub.clear()
+    give_back(request.node, lease)
+
+
+@pytest.fixture
 def unit(request: pytest.FixtureRequest) -> Iterator[Callable[..., Unit]]:
     """``unit("net/ipv4/tcp_cubic.c")`` loads C files of the kernel without booting it: their
     functions are called from Python, and what they need is mocked.
@@ -106,12 +121,15 @@ def _options(item: pytest.Item) -> tuple[opts.KernelOptions, opts.Allowed]:
 
 
 def _take(
-    request: pytest.FixtureRequest, options: opts.KernelOptions, unit: Spec | None = None
+    request: pytest.FixtureRequest,
+    options: opts.KernelOptions,
+    unit: Spec | None = None,
+    network: bool = False,
 ) -> Lease:
     from anykernel.errors import AnykernelError, KernelError
 
     try:
-        lease = _pool(request.config).take(options, unit)
+        lease = _pool(request.config).take(options, unit, network)
     except KernelError:
         raise
     except AnykernelError as error:

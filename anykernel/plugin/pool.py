@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 UNIT_MEMORY = 16 << 20
 IDLE_MOST = 8
 """Idle kernels that are kept for later tests; each costs a process and about 10 MB."""
+NETWORK_MOST = 4096
+"""Nodes of a network; those that were never used cost nothing."""
+NETWORK_KEPT = 128
+"""A network with more nodes than that is not kept for later tests."""
 
 ImageKey = tuple[str, str, tuple[tuple[str, str], ...], tuple[str, ...] | None]
 
@@ -31,7 +35,8 @@ class Lease:
     image: Image
     host: Host
     kernel: Any
-    """anykernel.kernel.Kernel, or anykernel.unit.Unit, which is restored the same way."""
+    """anykernel.kernel.Kernel; or anykernel.unit.Unit, anykernel.net.Network, which are restored
+    the same way."""
     booted: int
     """Snapshot of the booted kernel."""
     printed: int
@@ -40,6 +45,8 @@ class Lease:
     """Snapshot of what the test's fixtures made of it; only with Hypothesis."""
     unit: Spec | None = None
     """What it is made of, if it is a unit and no kernel."""
+    network: bool = False
+    """It is a network of kernels."""
     stubs: dict[int, int] = field(default_factory=dict)
     """How often each stub was reached, as far as that is written down."""
 
@@ -50,7 +57,15 @@ class Lease:
 
     @property
     def crashed(self) -> bool:
-        return self.dead or self.host.instances[0].crash is not None
+        return self.dead or any(one.crash is not None for one in self.host.instances)
+
+    @property
+    def kernels(self) -> list[tuple[str, Any, int]]:
+        """Its kernels: their names (empty for the only one), they, and how much each had printed
+        when it was booted, in characters."""
+        if self.network:
+            return [(name, node, node.printed) for name, node in self.kernel.nodes.items()]
+        return [] if self.unit else [("", self.kernel, self.printed)]
 
 
 class Pool:
@@ -87,11 +102,13 @@ class Pool:
         whole = self.image(replace(options, components=None))
         return link_image(whole, options.components, self._policies)
 
-    def take(self, options: KernelOptions, unit: Spec | None = None) -> Lease:
-        """A pristine kernel, or unit of one, that nobody else has."""
+    def take(
+        self, options: KernelOptions, unit: Spec | None = None, network: bool = False
+    ) -> Lease:
+        """A pristine kernel, or unit of one, or network, that nobody else has."""
         for position in range(len(self._idle) - 1, -1, -1):
             idle = self._idle[position]
-            if (idle.options, idle.unit) == (options, unit):
+            if (idle.options, idle.unit, idle.network) == (options, unit, network):
                 lease = self._idle.pop(position)
                 try:
                     lease.kernel.restore(lease.booted)
@@ -100,11 +117,13 @@ class Pool:
                     self._close(lease)
                     break
                 return lease
+        if network:
+            return self._connect(options)
         return self._boot(options) if unit is None else self._load(options, unit)
 
     def give_back(self, lease: Lease) -> None:
         """The test is over.  A kernel that crashed is not used again."""
-        if lease.crashed:
+        if lease.crashed or len(lease.host.instances) > NETWORK_KEPT:
             self._close(lease)
             return
         lease.example = None
@@ -157,6 +176,26 @@ class Pool:
         except BaseException:
             host.close()
             raise
+
+    def _connect(self, options: KernelOptions) -> Lease:
+        from anykernel.errors import UsageError
+        from anykernel.host import Host
+        from anykernel.net import Network
+
+        if options.clock != "virtual":
+            raise UsageError("a network has one clock, which is virtual: leave clock= out")
+        image = self.image(options)
+        host = Host(
+            image,
+            kernels=NETWORK_MOST,
+            memory=options.memory,
+            seed=options.seed,
+            clock="network",
+            cmdline=options.cmdline,
+            budget=options.budget,
+            stubs=options.stubs,
+        )
+        return Lease(options, image, host, Network(host, image), 0, 0, network=True)
 
     @staticmethod
     def _close(lease: Lease) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Generator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,8 @@ from anykernel.plugin.pool import Lease
 
 if TYPE_CHECKING:
     from anykernel.host import Frame
+    from anykernel.kernel import Kernel
+    from anykernel.net import Network
 
 LOG_LINES = 60
 PACKETS = 20
@@ -38,27 +41,29 @@ def pytest_runtest_makereport(
 
 def _sections(item: pytest.Item, lease: Lease, position: int) -> list[tuple[str, str]]:
     """What can still be had; a dead host must not hide the test's own failure."""
+    makers = [
+        (f"Kernel log{f' of node {name}' if name else ''}", partial(_log, kernel, printed))
+        for name, kernel, printed in lease.kernels
+    ]
+    makers.append(("Kernel crash", partial(_crash, lease)))
+    makers.append(("Last packets", partial(_packets, item, lease, position)))
     found = []
-    for title, make in (("Kernel log", _log), ("Kernel crash", _crash)):
+    for title, make in makers:
         try:
-            text = make(lease)
+            text = make()
         except Exception as error:
             text = f"(not to be had: {type(error).__name__}: {error})"
         if text:
             found.append((title, text))
-    try:
-        text = _packets(item, lease, position)
-    except Exception as error:
-        text = f"(not to be had: {type(error).__name__}: {error})"
-    if text:
-        found.append(("Last packets", text))
     return found
 
 
-def _log(lease: Lease) -> str:
-    text = lease.kernel.log.text()
-    booting = text[: lease.printed].count("\n")
-    lines = text[lease.printed :].splitlines()
+def _log(kernel: Kernel, printed: int) -> str:
+    text = kernel.log.text()
+    booting = text[:printed].count("\n")
+    lines = text[printed:].splitlines()
+    if not lines and isinstance(getattr(kernel, "name", None), str):
+        return ""  # of many nodes, those that say something
     before = [f"... {booting} lines of its boot"] if booting else []
     if len(lines) > LOG_LINES:
         before.append(f"... {len(lines) - LOG_LINES} lines")
@@ -66,11 +71,13 @@ def _log(lease: Lease) -> str:
 
 
 def _crash(lease: Lease) -> str:
-    report = lease.host.instances[0].crash
-    return report.render() if report is not None else ""
+    reports = [instance.crash for instance in lease.host.instances]
+    return "\n".join(report.render() for report in reports if report is not None)
 
 
 def _packets(item: pytest.Item, lease: Lease, position: int) -> str:
+    if lease.network:
+        return _passages(lease.kernel)
     frames = lease.host.instances[0].captured(clear=False)
     if not frames:
         return ""
@@ -83,6 +90,24 @@ def _packets(item: pytest.Item, lease: Lease, position: int) -> str:
     if len(frames) > PACKETS:
         lines.insert(1, f"... {len(frames) - PACKETS} before")
     lines.append(f"all of them: {path}")
+    return "\n".join(lines)
+
+
+def _passages(network: Network) -> str:
+    """Of all links, in the order in which they were sent."""
+    recent = network.wire.recent()
+    if not recent:
+        return ""
+    lines = [f"{'time':>14}  {'link':<16}  {'sender':<10}  {'became':<10}  bytes  packet"]
+    if len(recent) > PACKETS:
+        lines.append(f"... {len(recent) - PACKETS} before")
+    for passage in recent[-PACKETS:]:
+        link, sender = network.ends(passage)
+        lines.append(
+            f"{passage.time_ns / 1e9:>14.9f}  {link:<16}  {sender:<10}  {passage.verdict:<10}  "
+            f"{passage.length:>5}  {_summary(passage.data)}"
+        )
+    lines.append("a pcap file of a link: `with link.pcap(path):`")
     return "\n".join(lines)
 
 

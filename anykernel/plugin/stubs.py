@@ -33,7 +33,10 @@ def count(config: pytest.Config, lease: Lease, who: str) -> None:
     if lease.options.components is None:
         return
     summary = _summary(config, lease)
-    now = lease.host.instances[0].stubs
+    now: dict[int, int] = {}
+    for instance in lease.host.instances:
+        for number, reached in instance.stubs.items():
+            now[number] = now.get(number, 0) + reached
     if now == lease.stubs:
         return
     names = _numbered(lease)

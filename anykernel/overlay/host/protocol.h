@@ -273,6 +273,8 @@ struct hk_kernel {
 	uint32_t stubs[HK_STUBS];	/* how often each was reached, since the host's start */
 };
 
+#define HK_TOWARDS 0x100 /* in hk_frame.what: a switch sent it to the port */
+
 /* A record of a capture ring; data follows, then padding to 8 bytes.  A record
  * never wraps: kept ~0 says that the rest of the ring is unused. */
 struct hk_frame {

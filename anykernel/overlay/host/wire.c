@@ -104,7 +104,9 @@ static void record(struct port *port, struct pipe *p, const struct flight *f, ui
 	uint32_t kept = f->length < port->link->snap ? f->length : port->link->snap;
 
 	p->stats.verdicts[verdict]++;
-	ring_add(&ring, (struct hk_frame){ start, kept, f->length, port->number, verdict }, f->data);
+	ring_add(&ring, (struct hk_frame){ start, kept, f->length, port->number,
+					   verdict | (p == &port->back ? HK_TOWARDS : 0) },
+		 f->data);
 	net->trace = hash(mix(net->trace ^ start, (uint64_t)port->number << 8 | verdict), f->data,
 			  f->length);
 	h->trace = net->trace;

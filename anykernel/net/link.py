@@ -1,0 +1,333 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Links between nodes' devices: what they do to frames, and rules for single ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from anykernel.errors import UsageError
+from anykernel.net import units
+from anykernel.net.wire import ON_THE_WIRE, VERDICTS, Passage
+
+if TYPE_CHECKING:
+    from anykernel.kernel.netdev import Netdev
+    from anykernel.net.network import Network
+    from anykernel.net.node import Node
+
+KINDS = {"p2p": 1, "segment": 2, "switch": 3}
+WHOLE = 1 << 17
+"""Bytes of each frame that are recorded for a pcap file: all."""
+HEADERS = 64
+MOST_QUEUED = 1_000_000
+
+
+class Verdict(NamedTuple):
+    """What a rule decides about a frame."""
+
+    what: str
+    """"pass", "drop" or "double"."""
+    delay: float = 0.0
+    """Seconds that the frame is held back before it is sent."""
+    data: bytes = b""
+    """What is sent in its place, if not empty."""
+
+
+PASS = Verdict("pass")
+DROP = Verdict("drop")
+DOUBLE = Verdict("double")
+
+
+def delay(time: float | str) -> Verdict:
+    """The frame is sent later: seconds, or "1.5ms"."""
+    return Verdict("pass", units.duration(time) / 1e9)
+
+
+def change(data: bytes) -> Verdict:
+    """Other bytes are sent in the frame's place."""
+    return Verdict("pass", 0.0, bytes(data))
+
+
+@dataclass(frozen=True)
+class Cable:
+    """How one direction of a link treats frames; each value as Network.link() takes it."""
+
+    rate: float | str | None = None
+    delay: float | str = 0
+    jitter: float | str = 0
+    loss: float | str = 0.0
+    duplicate: float | str = 0.0
+    reorder: float | str = 0.0
+    reorder_delay: float | str | None = None
+    corrupt: float | str = 0.0
+    queue: int | None = None
+
+    def raw(self) -> dict[str, int]:
+        """The fields of struct hk_pipe.  Raises UsageError for impossible values."""
+        if self.queue is not None and not 1 <= self.queue <= MOST_QUEUED:
+            raise UsageError(
+                f"queue={self.queue!r}: from 1 to {MOST_QUEUED} frames, or None for the "
+                "kernel's own queue (qdisc)"
+            )
+        ns = units.duration(self.delay)
+        later = self.reorder_delay
+        return {
+            "rate": 0 if self.rate is None else units.rate(self.rate),
+            "delay": ns,
+            "jitter": units.duration(self.jitter),
+            "late": max(ns, 1_000_000) if later is None else units.duration(later),
+            "limit": self.queue or 0,
+        } | {
+            name: round(units.probability(getattr(self, name)) * (1 << 32))
+            for name in ("loss", "duplicate", "reorder", "corrupt")
+        }
+
+
+OPTIONS = frozenset(field.name for field in fields(Cable))
+
+
+def cable(base: Cable, options: dict[str, Any]) -> Cable:
+    """`base` with options over it.  Raises UsageError for unknown ones and impossible values."""
+    for name in options:
+        if name not in OPTIONS:
+            raise UsageError(f"a link has no option {name!r}; there are {', '.join(OPTIONS)}")
+    made = replace(base, **options)
+    made.raw()
+    return made
+
+
+class Frame:
+    """A frame that a rule decides about."""
+
+    def __init__(self, link: Link, port: Port, data: bytes, time_ns: int) -> None:
+        self.link = link
+        self.port = port
+        self.data = data
+        self.time_ns = time_ns
+
+    @property
+    def sender(self) -> Node:
+        return self.port.node
+
+    @cached_property
+    def packet(self) -> Any:
+        """As scapy sees it."""
+        from anykernel.kernel.netdev import to_scapy
+
+        return to_scapy(self.data)
+
+    def __contains__(self, layer: Any) -> bool:
+        """``TCP in frame``: whether scapy finds that layer."""
+        return layer in self.packet
+
+    def __getitem__(self, layer: Any) -> Any:
+        return self.packet[layer]
+
+
+Decide = Callable[[Frame], Verdict | None]
+
+
+class Rule:
+    """A function that decides about each frame of a link, until it is removed."""
+
+    def __init__(self, link: Link, decide: Decide, sender: Node | None) -> None:
+        self.link = link
+        self.decide = decide
+        self.sender = sender
+        self.seen = 0
+        """Frames that it was asked about."""
+
+    def remove(self) -> None:
+        """It is asked no more.  Twice does no harm."""
+        self.link._drop_rule(self)
+
+    def __enter__(self) -> Rule:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.remove()
+
+
+class Port:
+    """One end of a link: a node's device."""
+
+    def __init__(self, link: Link, node: Node, netdev: Netdev, number: int) -> None:
+        self.link = link
+        self.node = node
+        self.netdev = netdev
+        self.number = number
+        self.plugged = True
+        self.addresses: list[str] = []
+        """Those that plug() was given."""
+
+    def __repr__(self) -> str:
+        return f"<Port {self.node.name}.{self.netdev.name} of {self.link.name}>"
+
+    @property
+    def sent(self) -> dict[str, int]:
+        """Counters of what its device sent: frames, bytes, and one for each verdict."""
+        return self.link.network.pipe_stats(self.number, back=False)
+
+    def unplug(self) -> None:
+        """Pulls the cable: the device has no carrier, frames on their way to it are lost."""
+        if self.plugged:
+            self.plugged = False
+            self.link.ports.remove(self)
+            self.link.network.command("HK_UNPLUG", self.number)
+            self.netdev.carrier = False
+
+
+class Link:
+    """Joins devices; made by network.link(), segment() and switch()."""
+
+    def __init__(self, network: Network, kind: str, name: str, number: int, with_: Cable) -> None:
+        self.network = network
+        self.kind = kind
+        self.name = name
+        self.number = number
+        self.cable = with_
+        self.ports: list[Port] = []
+        self.is_up = True
+        self._rules: list[Rule] = []
+
+    def __repr__(self) -> str:
+        ends = ", ".join(port.node.name for port in self.ports)
+        return f"<Link {self.name} ({self.kind}) of {ends}{'' if self.is_up else ', down'}>"
+
+    def plug(
+        self,
+        node: Node | str,
+        *,
+        netdev: Netdev | None = None,
+        addresses: str | tuple[str, ...] | list[str] = (),
+        mtu: int = 1500,
+        **options: Any,
+    ) -> Port:
+        """Adds a node, with a new device or one that was unplugged; options of the cable are the
+        link's unless given.  Raises UsageError."""
+        return self.network.plug(self, node, netdev, addresses, mtu, cable(self.cable, options))
+
+    def port(self, node: Node | str) -> Port:
+        """The end at `node`.  Raises UsageError."""
+        name = node if isinstance(node, str) else node.name
+        for port in self.ports:
+            if port.node.name == name:
+                return port
+        raise UsageError(f"{self.name} has no end at {name}")
+
+    def set(self, *, sender: Node | str | None = None, **options: Any) -> None:
+        """Changes the link's options, for frames from now on; with `sender`, only of what it
+        sends.  Raises UsageError."""
+        if sender is None:
+            self.cable = cable(self.cable, options)
+        for port in self.ports if sender is None else [self.port(sender)]:
+            self.network.set_cable(port.number, cable(self.cable, options))
+
+    def down(self) -> None:
+        """Cuts it: devices lose their carrier, and frames on their way are lost."""
+        self._up(False)
+
+    def up(self) -> None:
+        """Mends it."""
+        self._up(True)
+
+    def _up(self, up: bool) -> None:
+        self.is_up = up
+        self.network.command("HK_LINK_UP", self.number, int(up))
+        for port in self.ports:
+            port.netdev.carrier = up
+
+    @contextmanager
+    def cut(self) -> Iterator[Link]:
+        """Down for a with block."""
+        self.down()
+        try:
+            yield self
+        finally:
+            self.up()
+
+    # Rules
+
+    def rule(self, decide: Decide, *, sender: Node | str | None = None) -> Rule:
+        """Asks `decide(frame)` about each frame that is sent from now on; with `sender`, only
+        about its.  It returns PASS (or None), DROP, DOUBLE, delay(time) or change(bytes); the
+        first rule that says other than PASS counts.  As a with block it ends there::
+
+            with link.rule(lambda frame: DROP if TCP in frame else PASS):
+                ...
+
+        It may look at the frame, but not use kernels.
+        """
+        port = None if sender is None else self.port(sender)
+        made = Rule(self, decide, None if port is None else port.node)
+        self._rules.append(made)
+        self._ask()
+        return made
+
+    def _drop_rule(self, rule: Rule) -> None:
+        if rule in self._rules:
+            self._rules.remove(rule)
+            self._ask()
+
+    def _ask(self) -> None:
+        for port in self.ports:
+            asks = any(rule.sender in (None, port.node) for rule in self._rules)
+            self.network.command("HK_ASK", port.number, int(asks))
+
+    def decide(self, frame: Frame) -> Verdict:
+        """What the rules say."""
+        for rule in list(self._rules):
+            if rule.sender is None or rule.sender is frame.sender:
+                rule.seen += 1
+                verdict = rule.decide(frame)
+                if verdict is not None and verdict != PASS:
+                    return verdict
+        return PASS
+
+    # What passed
+
+    @property
+    def statistics(self) -> dict[str, int]:
+        """The sum of its ports' counters: frames, bytes, and one for each verdict."""
+        total = dict.fromkeys(("frames", "bytes", *VERDICTS), 0)
+        for port in self.ports:
+            for name, value in port.sent.items():
+                total[name] += value
+        return total
+
+    @contextmanager
+    def capture(self) -> Iterator[list[Passage]]:
+        """A list that gets each frame that is sent during the with block, whole, as its sender
+        put it on the wire: those that are lost on the way, too.  In order of time when the block
+        has ended."""
+        found: list[Passage] = []
+        numbers = {port.number for port in self.ports}
+
+        def take(passage: Passage) -> None:
+            if passage.port in numbers and not passage.towards and passage.verdict in ON_THE_WIRE:
+                found.append(passage)
+
+        self.network.snap(self, WHOLE)
+        stop = self.network.wire.listen(take)
+        try:
+            yield found
+        finally:
+            stop()
+            self.network.snap(self, HEADERS)
+            found.sort(key=lambda passage: passage.time_ns)
+
+    @contextmanager
+    def pcap(self, path: str | Path) -> Iterator[list[Passage]]:
+        """As capture(); writes a pcap file (nanoseconds) at the end, also when the block fails."""
+        from anykernel.kernel.pcap import write_pcap
+
+        with self.capture() as found:
+            try:
+                yield found
+            finally:
+                self.network.wire.drain()
+                write_pcap(path, sorted(found, key=lambda passage: passage.time_ns))

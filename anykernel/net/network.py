@@ -1,0 +1,507 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Network: kernels of one host process, their links, their programs and their one clock."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from anykernel.errors import Deadlock, KernelCrash, UsageError
+from anykernel.host.report import CrashReport
+from anykernel.net import addressing, apply, routing, topology
+from anykernel.net.link import KINDS, Cable, Frame, Link, Port, cable
+from anykernel.net.node import Node
+from anykernel.net.programs import Hub, Program
+from anykernel.net.wire import VERDICTS, Passage, Wire
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from anykernel.build.image import Image
+    from anykernel.host import Host
+    from anykernel.kernel.netdev import Netdev
+    from anykernel.kernel.process import Process
+
+R = TypeVar("R")
+QUIET_NS = 3600 * 10**9
+"""Programs of which none has had a turn for so long wait for what never comes."""
+Addresses = str | tuple[str, ...] | list[str]
+
+
+class Unfinished(TimeoutError):
+    """Programs have not ended within the limit."""
+
+
+class Network:
+    """Nodes, links and programs.  All share one event queue in virtual time, so that the same
+    calls with the same seed give the same run, to the bit: `trace` is its hash.
+
+    Raises, throughout, UsageError for what can't be; KernelCrash names the node.
+    """
+
+    def __init__(self, host: Host, image: Image) -> None:
+        self.host = host
+        self.image = image
+        self.wire = Wire(host)
+        self.hub = Hub(self)
+        self._booted: list[Node] = []
+        self._nodes: dict[str, Node] = {}
+        self._links: list[Link] = []
+        self._ports: dict[int, Port] = {}
+        self._levels: list[tuple[list[Node], int, int]] = []
+        host.attend = self._attend
+
+    def __repr__(self) -> str:
+        return f"<Network of {len(self._nodes)} nodes, {len(self._links)} links at {self.seconds:.6f} s>"
+
+    # Nodes
+
+    @property
+    def nodes(self) -> Mapping[str, Node]:
+        """All nodes by name, in the order in which they were made."""
+        return MappingProxyType(self._nodes)
+
+    @property
+    def links(self) -> tuple[Link, ...]:
+        """All links, in the order in which they were made."""
+        return tuple(self._links)
+
+    def node(self, name: str | None = None) -> Node:
+        """One more kernel; `name`: n0, n1 ... when not given."""
+        index = len(self._nodes)
+        name = f"n{index}" if name is None else name
+        if not name or name in self._nodes:
+            raise UsageError(f"{name!r} is no name for a new node: it is empty, or there is one")
+        if index == len(self._booted):
+            made = Node(self.host.boot(), self.image)
+            made.instance.snapshot()
+            made._save()
+            self._booted.append(made)
+        node = self._booted[index]
+        self._nodes[name] = node
+        self.host.names[index] = name
+        self.command("HK_JOIN", kernel=index)
+        node.join(name, self.hub)
+        return node
+
+    def _find(self, node: Node | str) -> Node:
+        found = self._nodes.get(node) if isinstance(node, str) else node
+        if found is None or self._nodes.get(found.name) is not found:
+            raise UsageError(
+                f"there is no node {node if isinstance(node, str) else node.name!r} in this "
+                f"network; there are {', '.join(self._nodes) or 'none'}"
+            )
+        return found
+
+    # Links
+
+    def link(
+        self,
+        a: Node | str,
+        b: Node | str,
+        *,
+        name: str | None = None,
+        mtu: int = 1500,
+        addresses: tuple[Addresses, Addresses] | tuple[()] = (),
+        **options: Any,
+    ) -> Link:
+        """A cable between new devices of two nodes.
+
+        rate: bits per second, or "1Gbit"; None: no limit.  A frame takes the time that it takes
+        on Ethernet, with preamble, FCS and gap.  delay, jitter: seconds, or "100us"; jitter is
+        uniform and keeps the order.  loss, duplicate, reorder, corrupt: chance of each frame, 0
+        to 1 or "1%"; what is reordered comes `reorder_delay` later; corrupting flips one bit.
+        queue: frames that may wait, the rest is dropped; None: the kernel's own queue (its qdisc)
+        waits, as with a real device.  addresses: of a's and of b's device, each with its prefix
+        length.
+        """
+        one, other = self._find(a), self._find(b)
+        if one is other:
+            raise UsageError(f"a link of {one.name} to itself: give two nodes")
+        if len(addresses) not in (0, 2):
+            raise UsageError("addresses= has two parts: those of the first node, of the second")
+        made = self._link("p2p", name or self._free_name(f"{one.name}-{other.name}"), options)
+        for end, given in zip((one, other), addresses or ((), ()), strict=True):
+            made.plug(end, addresses=given, mtu=mtu)
+        return made
+
+    def segment(self, *nodes: Node | str, **options: Any) -> Link:
+        """A shared Ethernet: all hear what one sends, and one sends at a time.  Options: as for
+        link(), without addresses (`plug` takes them)."""
+        return self._shared("segment", nodes, options)
+
+    def switch(self, *nodes: Node | str, **options: Any) -> Link:
+        """A learning switch with a cable to each node; options (of each cable) as for segment().
+        Frames that wait in the switch for a cable: `queue`, or 1,000."""
+        return self._shared("switch", nodes, options)
+
+    def _shared(self, kind: str, nodes: tuple[Node | str, ...], options: dict[str, Any]) -> Link:
+        found = [self._find(node) for node in nodes]
+        mtu = options.pop("mtu", 1500)
+        number = sum(link.kind == kind for link in self._links)
+        made = self._link(kind, options.pop("name", None) or f"{kind}{number}", options)
+        for node in found:
+            made.plug(node, mtu=mtu)
+        return made
+
+    def _free_name(self, wanted: str) -> str:
+        taken = {link.name for link in self._links}
+        names = (wanted if i == 1 else f"{wanted}#{i}" for i in range(1, len(taken) + 2))
+        return next(name for name in names if name not in taken)
+
+    def _link(self, kind: str, name: str, options: dict[str, Any]) -> Link:
+        with_ = cable(Cable(), options)
+        if any(link.name == name for link in self._links):
+            raise UsageError(f"there is a link {name} already")
+        made = Link(self, kind, name, self.command("HK_LINK", 0, KINDS[kind]), with_)
+        self._links.append(made)
+        return made
+
+    def plug(
+        self,
+        link: Link,
+        node: Node | str,
+        netdev: Netdev | None,
+        addresses: Addresses,
+        mtu: int,
+        with_: Cable,
+    ) -> Port:
+        """Link.plug()."""
+        found = self._find(node)
+        given = [addresses] if isinstance(addresses, str) else list(addresses)
+        self._check_addresses(found, given)
+        if link.kind == "p2p" and len(link.ports) == 2:
+            raise UsageError(f"{link.name} has two ends already: make a segment or a switch")
+        fresh = netdev is None
+        if netdev is None:
+            netdev = found.add_netdev(mtu=mtu, up=False)
+        number = self.command("HK_PLUG", netdev.dev, link.number, kernel=found.index)
+        made = Port(link, found, netdev, number)
+        made.addresses = given
+        self._ports[number] = made
+        link.ports.append(made)
+        found.ports.append(made)
+        self.set_cable(number, with_)
+        if fresh:
+            netdev.up()
+        netdev.carrier = link.is_up
+        if given:
+            netdev.add_address(*given)
+        return made
+
+    def _check_addresses(self, node: Node, given: Iterable[str]) -> None:
+        from anykernel.kernel.rtnl import interface
+
+        wanted = {interface(one).ip: one for one in given}
+        for port in self._ports.values():
+            for held in port.addresses if wanted else ():
+                if interface(held).ip in wanted:
+                    raise UsageError(
+                        f"{wanted[interface(held).ip]} for {node.name} clashes: {port.node.name}'s "
+                        f"{port.netdev.name} on {port.link.name} has {held}"
+                    )
+
+    def set_cable(self, port: int, with_: Cable) -> None:
+        """How frames of a port are treated, both ways of its cable."""
+        raw = with_.raw()
+        pipe = self.host.ffi.cast("struct hk_pipe *", self.host.base + self.host.c.HK_IN_AT)
+        switched = self._ports[port].link.kind == "switch"
+        for back in (0, 1) if switched else (0,):
+            for field, value in raw.items():
+                setattr(pipe, field, value)
+            if back:
+                pipe.limit = raw["limit"] or 1000
+            self.command("HK_PIPE", port, back)
+
+    def pipe_stats(self, port: int, back: bool) -> dict[str, int]:
+        """Counters of one direction."""
+        self.command("HK_PIPE_STATS", port, int(back))
+        at = self.host.base + self.host.c.HK_OUT_AT
+        stats = self.host.ffi.cast("struct hk_pipe_stats *", at)
+        found = {"frames": int(stats.frames), "bytes": int(stats.bytes)}
+        return found | {name: int(stats.verdicts[i]) for i, name in enumerate(VERDICTS)}
+
+    def snap(self, link: Link, length: int) -> None:
+        """How much of each frame is recorded."""
+        self.command("HK_LINK_SNAP", link.number, length)
+
+    # Topologies and addresses
+
+    def chain(self, n: int, **options: Any) -> list[Node]:
+        """n nodes in a row; options are each link's."""
+        return topology.chain(self, n, **options)
+
+    def ring(self, n: int, **options: Any) -> list[Node]:
+        """n nodes in a circle."""
+        return topology.ring(self, n, **options)
+
+    def star(self, n: int, **options: Any) -> topology.Star[Node]:
+        """A centre and n leaves."""
+        return topology.star(self, n, **options)
+
+    def dumbbell(self, left: int, right: int, **options: Any) -> topology.Dumbbell[Node, Link]:
+        """Two stars with a bottleneck between their centres (bottleneck={...}: its options)."""
+        return topology.dumbbell(self, left, right, **options)
+
+    def fat_tree(self, k: int, **options: Any) -> topology.FatTree[Node]:
+        """A k-ary fat tree of switches (which are kernels, too) and k^3/4 hosts."""
+        return topology.fat_tree(self, k, **options)
+
+    def from_networkx(self, graph: Any, **options: Any) -> dict[Any, Node]:
+        """Nodes and links of a graph; edges' attributes of our options' names are options."""
+        return topology.from_networkx(self, graph, **options)
+
+    def address(
+        self, ipv4: str | None = "10.0.0.0/8", ipv6: str | bool | None = None
+    ) -> addressing.Plan:
+        """Gives an address to every device on a link that has none: a subnet for each link; who
+        has which."""
+        return apply.address(self, ipv4, ipv6)
+
+    def route(
+        self, *, ecmp: bool = False, cost: Callable[[Link], float] | None = None
+    ) -> dict[str, list[routing.Route]]:
+        """Sets static routes on every node, shortest paths to all subnets, and lets nodes on
+        several links pass packets on; each node's routes.  cost: of a link, 1 if not given."""
+        return apply.route(self, ecmp=ecmp, cost=cost)
+
+    # Time and programs
+
+    @property
+    def now(self) -> int:
+        """ns since the boot of the first node."""
+        return int(self.host.header.now)
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since then."""
+        return self.now / 1e9
+
+    @property
+    def trace(self) -> int:
+        """A hash of all that was sent on links, with its time and what became of it."""
+        return int(self.host.header.trace)
+
+    def start(
+        self,
+        function: Callable[..., R],
+        *args: Any,
+        on: Node | str,
+        name: str | None = None,
+        at: float | None = None,
+        daemon: bool = False,
+    ) -> Program[R]:
+        """Runs ``function(process, *args)`` on a node, side by side with other programs.
+
+        It is plain blocking code: `process`, a Process of the node, makes sockets and files;
+        ``network.sleep(seconds)`` waits.  It begins in the next run(), or `at` that second of the
+        network's time.  `daemon`: run() doesn't wait for it.
+        """
+        node = self._find(on)
+        begin = self.now if at is None else round(at * 1e9)
+        if begin < self.now:
+            raise UsageError(f"at={at}: it is {self.seconds} s already")
+        process = node.fork()
+        program = Program(
+            self.hub,
+            name or getattr(function, "__name__", "program"),
+            process,
+            node,
+            lambda: function(process, *args),
+            daemon,
+        )
+        self.hub.add(program, begin)
+        return program
+
+    def sleep(self, seconds: float) -> None:
+        """In a program: waits.  Elsewhere: lets the network run so long."""
+        if seconds < 0:
+            raise UsageError(f"time can't go back ({seconds} s)")
+        if self.hub.inside:
+            self.hub.sleep(seconds)
+        else:
+            self.run(seconds)
+
+    def run(
+        self,
+        seconds: float | None = None,
+        *,
+        limit: float = 86400.0,
+        budget: float = 600.0,
+    ) -> None:
+        """Lets time pass: `seconds`, or until all programs that are no daemons have ended.
+
+        Raises what a program raises; Deadlock, with who waits for what, when nothing can ever wake
+        those that are left; Unfinished when they have not ended after `limit` virtual seconds or
+        `budget` seconds of the wall clock.
+        """
+        if self.hub.inside:
+            raise UsageError("a program can't run the network: network.sleep() waits")
+        begin, wall = self.now, time.monotonic() + budget
+        end = begin + round((limit if seconds is None else seconds) * 1e9)
+        hub = self.hub
+        hub.progress_ns = begin
+        while True:
+            hub.take_turns()
+            pending = hub.pending()
+            if seconds is None and not pending:
+                return
+            timer = hub.next_timer
+            until = end if timer is None else min(timer, end)
+            quiet = hub.progress_ns + QUIET_NS
+            if seconds is None:
+                until = min(until, quiet)
+            if not self._advance(until):
+                if seconds is not None and self.now >= end:
+                    hub.take_turns()
+                    return
+                if seconds is None and timer is None and self.now >= quiet:
+                    raise Deadlock(
+                        f"{len(pending)} programs wait, and for {QUIET_NS / 1e9:.0f} s nothing "
+                        "has woken any:",
+                        hub.table(),
+                    )
+                if self.now >= end:
+                    raise Unfinished(f"not ended after {limit} s:\n{hub.table()}")
+            if time.monotonic() > wall:
+                raise Unfinished(
+                    f"not ended within the budget of {budget} s of the wall clock, in which "
+                    f"{(self.now - begin) / 1e9:.6f} s passed:\n{hub.table()}"
+                )
+
+    def _advance(self, until: int) -> int:
+        """Runs the network until `until`, or until tasks are back: how many."""
+        host = self.host
+        while True:
+            found = self.command("HK_NET_RUN", 0, until)
+            if found >= 0:
+                break
+            self._attend()
+        backs = host.ffi.cast("struct hk_back *", host.base + host.c.HK_OUT_AT)
+        done = [(backs[i].kernel, backs[i].slot, backs[i].ret) for i in range(found)]
+        for kernel, slot, ret in done:
+            self.hub.back(kernel, slot, ret)
+        return found
+
+    def _attend(self) -> None:
+        """What the host asks for before time goes on."""
+        self.wire.drain()
+        if not self.host.header.asked:
+            return
+        host, size = self.host, self.host.ffi.sizeof("struct hk_asked")
+        frames = []
+        at = host.c.HK_OUT_AT
+        for _ in range(self.command("HK_ASKED")):
+            head = host.ffi.cast("struct hk_asked *", host.base + at)
+            data = bytes(host.view[at + size : at + size + head.length])
+            frames.append((int(head.id), int(head.port), data))
+            at += size + (int(head.length) + 7 & ~7)
+        for number, port, data in frames:
+            self._answer(number, self._ports[port], data)
+
+    def _answer(self, number: int, port: Port, data: bytes) -> None:
+        c = self.host.c
+        frame = Frame(port.link, port, data, self.now)
+        try:
+            verdict = port.link.decide(frame)
+        except BaseException:
+            self.command("HK_VERDICT", 0, number, c.HK_DROP)
+            raise
+        if verdict.data:
+            self.host.view[c.HK_IN_AT : c.HK_IN_AT + len(verdict.data)] = verdict.data
+        what = {"pass": c.HK_PASS, "drop": c.HK_DROP, "double": c.HK_TWICE}[verdict.what]
+        later = round(verdict.delay * 1e9)
+        self.command("HK_VERDICT", 0, number, what, later, len(verdict.data))
+
+    def ends(self, passage: Passage) -> tuple[str, str]:
+        """The names of the link that a frame passed, and of who sent it."""
+        port = self._ports.get(passage.port)
+        if port is None:
+            return "?", "?"
+        return port.link.name, port.link.name if passage.towards else port.node.name
+
+    # State
+
+    def snapshot(self) -> int:
+        """Saves all: nodes, links, frames on their way.  restore() comes back to it as often as
+        wanted.  Snapshots nest.  Programs can't be saved: raises UsageError while one runs."""
+        if any(not program.done for program in self.hub.programs):
+            raise UsageError("programs can't be saved: take the snapshot before they start")
+        nodes = list(self._nodes.values())
+        level = len(self._levels) + 1
+        results = self._batch(
+            [("HK_SNAPSHOT", node.index, 0) for node in nodes] + [("HK_NET_SAVE", 0, level)]
+        )
+        for node, depth in zip(nodes, results, strict=False):
+            node.instance.took(depth)
+            node._save()
+        self._levels.append((nodes, len(self._links), len(self._ports)))
+        return level
+
+    def restore(self, snapshot: int) -> None:
+        """Back to a snapshot, which stays; later nodes, links, programs are gone.  0: an empty
+        network."""
+        if not 0 <= snapshot <= len(self._levels):
+            raise UsageError(f"there is no snapshot {snapshot}: there are {len(self._levels)}")
+        self.hub.clear()
+        nodes, links, ports = self._levels[snapshot - 1] if snapshot else ([], 0, 0)
+        depth = 1 + snapshot
+        gone = list(self._nodes.values())[len(nodes) :]
+        commands = [("HK_RESTORE", node.index, depth) for node in nodes]
+        commands += [("HK_RESTORE", node.index, 1) for node in gone]
+        commands.append(("HK_NET_LOAD", 0, snapshot) if snapshot else ("HK_NET_RESET", 0, 0))
+        self._batch(commands)
+        for members, level in ((nodes, depth), (gone, 1)):
+            for node in members:
+                node.instance.came_back(level)
+                node._load(level)
+        del self._levels[snapshot:]
+        kept = {node.name: node for node in nodes}
+        self._nodes = kept
+        del self._links[links:]
+        self._ports = dict(list(self._ports.items())[:ports])
+        self.wire.forget()
+
+    def _batch(self, commands: list[tuple[str, int, int]]) -> list[int]:
+        """Executes (operation, kernel, first argument) at once; what they return."""
+        c = self.host.c
+        done: list[int] = []
+        for start in range(0, len(commands), c.HK_MAX_COMMANDS):
+            part = commands[start : start + c.HK_MAX_COMMANDS]
+            for command, (op, kernel, argument) in zip(
+                self.host.commands_of(part), part, strict=True
+            ):
+                command.op = getattr(c, op)
+                command.kernel = kernel
+                command.slot = 0
+                command.args[0] = argument
+            self.host.call(len(part))
+            for command, (op, kernel, _) in zip(self.host.commands_of(part), part, strict=True):
+                self._check(command, op, kernel)
+                done.append(int(command.ret))
+        return done
+
+    def command(self, op: str, slot: int = 0, *args: int, kernel: int = 0) -> int:
+        """Executes a command of protocol.h; what it returns, -1: it is to be given again."""
+        command = self.host.commands[0]
+        command.op = getattr(self.host.c, op)
+        command.kernel = kernel
+        command.slot = slot
+        for position in range(6):
+            command.args[position] = args[position] if position < len(args) else 0
+        self.host.call()
+        return -1 if self._check(command, op, kernel) else int(command.ret)
+
+    def _check(self, command: Any, op: str, kernel: int) -> bool:
+        """Raises for what went wrong; true: the host asks for something first."""
+        c = self.host.c
+        if command.status == c.HK_OK:
+            return False
+        if command.status == c.HK_AGAIN:
+            return True
+        if command.status in (c.HK_CRASHED, c.HK_DEAD):
+            dead = int(self.host.header.crashed) - 1 if command.status == c.HK_CRASHED else kernel
+            raise KernelCrash(CrashReport.read(self.host, dead))
+        raise UsageError(f"{op} of node {kernel}: refused ({command.status}, {command.ret})")

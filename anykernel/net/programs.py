@@ -1,0 +1,298 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Programs: plain Python functions on nodes, side by side in virtual time.
+
+Each runs as a coroutine (greenlet).  A system call that blocks in its kernel blocks only the
+program, like a thread; which of several goes on first is the order in which their calls ended,
+so a run is deterministic.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from greenlet import GreenletExit, getcurrent, greenlet
+
+from anykernel.errors import Deadlock, UsageError
+from anykernel.kernel import abi
+
+if TYPE_CHECKING:
+    from anykernel.kernel.process import Process
+    from anykernel.net.network import Network
+    from anykernel.net.node import Node
+
+R = TypeVar("R")
+SPINNING = 1_000_000
+"""Turns of programs without any time passing, after which one of them is taken to spin."""
+
+
+class Program(Generic[R]):
+    """A function that runs on a node; made by network.start()."""
+
+    def __init__(
+        self, hub: Hub, name: str, process: Process, node: Node, run: Callable[[], R], daemon: bool
+    ) -> None:
+        self._hub = hub
+        self.name = name
+        self.node = node
+        self.process = process
+        self.daemon = daemon
+        self.started_ns: int | None = None
+        self.ended_ns: int | None = None
+        self.waits = "to be started"
+        """For what, since when: for people."""
+        self.since_ns = hub.network.now
+        self._run = run
+        self._value: Any = None
+        self.error: BaseException | None = None
+        self._greenlet = greenlet(self._main, hub.main)
+
+    def __repr__(self) -> str:
+        state = "ended" if self.done else self.waits
+        return f"<Program {self.name} on {self.node.name}: {state}>"
+
+    def _main(self, _: Any) -> None:
+        self.started_ns = self._hub.network.now
+        try:
+            self._value = self._run()
+            if self.process is not self.node:
+                self.process.exit()
+        except GreenletExit:
+            self.error = InterruptedError(f"{self.name} was stopped")
+        except BaseException as error:
+            error.add_note(
+                f"in program {self.name} on node {self.node.name}, "
+                f"{self._hub.network.seconds:.9f} s"
+            )
+            self.error = error
+        finally:
+            self.ended_ns = self._hub.network.now
+            self._hub.ended(self)
+
+    @property
+    def done(self) -> bool:
+        """Whether it has ended."""
+        return self.ended_ns is not None
+
+    @property
+    def result(self) -> R:
+        """What the function returned; raises what it raised, UsageError while it runs."""
+        if not self.done:
+            raise UsageError(f"{self.name} has not ended: network.run() lets it")
+        if self.error is not None:
+            raise self.error
+        value: R = self._value
+        return value
+
+    def join(self) -> R:
+        """In another program: waits for its end; its result, as `result` has it."""
+        self._hub.wait_for(self)
+        return self.result
+
+    def stop(self) -> None:
+        """Ends it where it waits (GreenletExit is raised in it)."""
+        self._hub.stop(self)
+
+    def step(self, value: Any, error: BaseException | None = None) -> None:
+        """Runs it until it blocks; only for the hub."""
+        self.waits = "(it runs)"
+        if error is not None:
+            self._greenlet.throw(error)
+        else:
+            self._greenlet.switch(value)
+
+    @property
+    def greenlet(self) -> greenlet:
+        return self._greenlet
+
+    def line(self) -> str:
+        """Who, and what it waits for."""
+        since = f"since {self.since_ns / 1e9:.6f} s"
+        return f"  {self.name} on {self.node.name}: {self.waits}, {since}"
+
+
+class Hub:
+    """Who runs programs; a Scheduler for their processes' calls."""
+
+    def __init__(self, network: Network) -> None:
+        self.network = network
+        self.main = getcurrent()
+        self.programs: list[Program[Any]] = []
+        self._by_greenlet: dict[greenlet, Program[Any]] = {}
+        self._ready: deque[tuple[Program[Any], Any]] = deque()
+        self._calls: dict[tuple[int, int], Program[Any]] = {}
+        self._timers: list[tuple[int, int, Program[Any], int]] = []
+        self._joins: dict[Program[Any], list[Program[Any]]] = {}
+        self._numbers = itertools.count()
+        self._turn: dict[Program[Any], int] = {}
+        self.progress_ns = 0
+        """When a program last had its turn."""
+        self._turns = 0
+
+    # What programs call
+
+    @property
+    def inside(self) -> bool:
+        """Whether a program runs now."""
+        return getcurrent() in self._by_greenlet
+
+    def _current(self) -> Program[Any]:
+        program = self._by_greenlet.get(getcurrent())
+        if program is None:
+            raise UsageError("only a program that network.start() runs can wait here")
+        return program
+
+    def _pause(self, program: Program[Any], what: str, until_ns: int | None = None) -> Any:
+        """Blocks `program`, which runs, until it is made ready; or its turn comes at `until_ns`."""
+        program.waits = what
+        program.since_ns = self.network.now
+        turn = self._turn[program] = self._turn.get(program, 0) + 1
+        if until_ns is not None:
+            heapq.heappush(self._timers, (until_ns, next(self._numbers), program, turn))
+        return self.main.switch()
+
+    def call(self, process: Process, nr: int, args: tuple[int, ...], timeout: float | None) -> int:
+        """A system call of the program that runs.  Raises TimeoutError, KernelCrash."""
+        instance, task = process.instance, process.task
+        program = self._current()
+        key = (instance.index, task)  # type: ignore[attr-defined]
+        if key in self._calls:
+            raise UsageError(
+                f"{program.name} uses a process of {self._calls[key].name}, which is in a call: "
+                "each program has a process of its own, its first argument"
+            )
+        result = instance.post(nr, *args, task=task)
+        if result is not None:
+            instance.poll(task)
+            return result
+        return self._wait(program, process, _describe(nr, args), timeout)
+
+    def wait_task(self, process: Process, what: str) -> int:
+        """Until a task that works by itself is back; its last result."""
+        return self._wait(self._current(), process, what, None)
+
+    def _wait(
+        self, program: Program[Any], process: Process, what: str, timeout: float | None
+    ) -> int:
+        instance, task = process.instance, process.task
+        key = (instance.index, task)  # type: ignore[attr-defined]
+        until = None if timeout is None else self.network.now + max(1, round(timeout * 1e9))
+        self._calls[key] = program
+        try:
+            result: int | None = self._pause(program, what, until)
+            if result is None:
+                instance.cancel(task)
+                result = instance.poll(task)
+                if result is None or result == -4:
+                    raise TimeoutError(f"{what} timed out in virtual time")
+        except GreenletExit:
+            instance.cancel(task)
+            raise
+        finally:
+            del self._calls[key]
+        return result
+
+    def sleep(self, seconds: float) -> None:
+        """Lets virtual time pass for the program that runs."""
+        self._pause(self._current(), f"sleep({seconds})", self.network.now + round(seconds * 1e9))
+
+    def wait_for(self, other: Program[Any]) -> None:
+        """Blocks the program that runs until `other` has ended."""
+        if not other.done:
+            program = self._current()
+            self._joins.setdefault(other, []).append(program)
+            self._pause(program, f"the end of {other.name}")
+
+    # What the network calls
+
+    def add(self, program: Program[Any], at_ns: int) -> None:
+        """The program begins at that time."""
+        self.programs.append(program)
+        self._by_greenlet[program.greenlet] = program
+        self._turn[program] = 0
+        heapq.heappush(self._timers, (at_ns, next(self._numbers), program, 0))
+
+    def ended(self, program: Program[Any]) -> None:
+        """It is over: who waits for it goes on."""
+        self._by_greenlet.pop(program.greenlet, None)
+        for other in self._joins.pop(program, ()):
+            self._ready.append((other, None))
+
+    def stop(self, program: Program[Any]) -> None:
+        """Ends a program."""
+        if program.done:
+            return
+        if program.started_ns is None:
+            program.ended_ns = self.network.now
+            program.error = InterruptedError(f"{program.name} was stopped")
+            self.ended(program)
+        elif self.inside:
+            raise UsageError("a program can't stop another: stop it from the test")
+        else:
+            program.step(None, GreenletExit())
+
+    def clear(self) -> None:
+        """Ends all, without regard: the state that they work on is gone."""
+        for program in self.programs:
+            if not program.done:
+                self._turn.pop(program, None)
+                program.greenlet.throw(GreenletExit())
+        self.__init__(self.network)  # type: ignore[misc]
+
+    @property
+    def next_timer(self) -> int | None:
+        """When a program wants to go on by itself."""
+        while self._timers and self._stale(self._timers[0]):
+            heapq.heappop(self._timers)
+        return self._timers[0][0] if self._timers else None
+
+    def _stale(self, timer: tuple[int, int, Program[Any], int]) -> bool:
+        return timer[2].done or self._turn.get(timer[2]) != timer[3]
+
+    def back(self, kernel: int, task: int, result: int) -> None:
+        """A task's call is over."""
+        program = self._calls.get((kernel, task))
+        if program is not None:
+            self._ready.append((program, result))
+
+    def take_turns(self) -> None:
+        """Lets all programs go on that can at the present time.  Raises what a program raises."""
+        now = self.network.now
+        if now != self.progress_ns:
+            self._turns = 0
+        while (due := self.next_timer) is not None and due <= now:
+            self._ready.append((heapq.heappop(self._timers)[2], None))
+        while self._ready:
+            program, value = self._ready.popleft()
+            if program.done:
+                continue
+            self._turn[program] += 1
+            self.progress_ns = now
+            self._turns += 1
+            if self._turns > SPINNING:
+                raise Deadlock(
+                    f"{program.name} on {program.node.name} never ends: a million turns, and no "
+                    "time passes",
+                    self.table(),
+                )
+            program.step(value)
+            if program.error is not None:
+                raise program.error
+
+    def pending(self) -> list[Program[Any]]:
+        """The programs that a run waits for."""
+        return [program for program in self.programs if not program.done and not program.daemon]
+
+    def table(self) -> str:
+        """Who waits for what."""
+        lines = [program.line() for program in self.programs if not program.done]
+        lines += [f"  link {link.name} is down" for link in self.network.links if not link.is_up]
+        return "\n".join(lines)
+
+
+def _describe(nr: int, args: tuple[int, ...]) -> str:
+    name = abi.name(nr)
+    return f"{name}(fd {args[0]})" if args and args[0] < 1 << 20 else f"{name}()"
