@@ -14,7 +14,6 @@
 #define WRITE_FAULT 2	/* page fault error code, bit 1 */
 
 jmp_buf crash_exit;
-bool restoring;
 
 static void copy_stack(struct kernel *k, uint64_t sp)
 {
@@ -103,8 +102,8 @@ static void on_fault(int signo, siginfo_t *info, void *context)
 	/* A write into another kernel's memory is wild, not a page to unprotect. */
 	if (of && (of == k || !k) && snapshot_fault(of, address))
 		return;
-	if (signo == SIGALRM && (!k || !k->lib->in_kernel))
-		return;	/* came too late: the command has ended */
+	if (signo == SIGALRM && (!k || !k->lib->in_kernel || saving))
+		return;	/* too late, or in the middle of a page fault: another follows */
 	if (!k) {
 		/* The host's own bug; raise() is beyond the sandbox. */
 		_exit(5);

@@ -16,7 +16,7 @@
 
 struct saved_page {
 	uint32_t page;		/* index from kernel.low */
-	uint32_t buffer : 31;	/* index into kernel.pool */
+	uint32_t buffer : 31;	/* index into kernel.pool, or ZEROES (snapshot.c) */
 	uint32_t guard : 1;	/* it was the lowest page of a stack */
 };
 
@@ -47,8 +47,9 @@ struct kernel {
 	uint32_t depth;
 	uint16_t *saved_mask;	/* per page: bit n: saved by level n */
 	uint8_t *guard;		/* per page: lowest page of a stack */
-	uint8_t *pool;		/* page copies */
-	uint32_t *free_buffers, free_count;
+	bool exposed;		/* a restore made all pages writable */
+	uint8_t *pool;		/* page copies: pool_used were ever taken */
+	uint32_t pool_used, *free_buffers, free_count;
 
 	/* Frames being injected, and where sent ones are collected. */
 	const uint8_t *rx, *rx_end;
@@ -88,7 +89,7 @@ extern struct options options;
 extern struct kernel *kernels;
 extern struct kernel *running;		/* the kernel whose code runs, or NULL */
 extern jmp_buf crash_exit;
-extern bool restoring;
+extern bool restoring, saving;
 extern uint8_t *shm;
 
 /* main.c */
@@ -107,6 +108,7 @@ void ring_add(const struct ring *ring, struct hk_frame about, const void *data);
 void snapshot_prepare(struct kernel *k);
 int snapshot_take(struct kernel *k);
 int snapshot_restore(struct kernel *k, uint32_t depth);
+void snapshot_guard(struct kernel *k, uint8_t *stack);
 bool snapshot_fault(struct kernel *k, uint8_t *address);
 uint64_t memory_hash(struct kernel *k);
 /* fault.c */

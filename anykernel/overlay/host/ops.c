@@ -2,7 +2,6 @@
 /* The operations that a kernel calls: clock, console, randomness, frames. */
 #include <stdio.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include "engine.h"
 
@@ -153,10 +152,7 @@ static uint32_t op_netdev_room(void *host, uint32_t dev)
 
 static void op_stack_guard(void *host, void *low)
 {
-	struct kernel *k = host;
-
-	k->guard[((uint8_t *)low - k->low) / PAGE] = 1;
-	mprotect(low, PAGE, PROT_READ);
+	snapshot_guard(host, low);
 }
 
 static void op_signal(void *host, uint32_t task, int32_t signo, uint64_t handler, const void *info)

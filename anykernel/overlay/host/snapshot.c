@@ -8,6 +8,10 @@
  * Levels nest.  A page that level n saved and level m > n didn't holds, in m's
  * view, what it held at n + 1 .. m; so when levels above k are dropped, what
  * they saved and k didn't is also k's content, and the copy moves to k.
+ *
+ * A page with a protection of its own is a mapping of its own, and a process may
+ * have only so many (vm.max_map_count, 65,530).  A kernel that can't get one more
+ * has all its pages saved and made writable at once: see expose().
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -20,6 +24,14 @@
 /* More hot pages than this and a restore protects all again: one wild example
  * must not slow down those that follow. */
 #define COOL_DOWN 1024
+/* Kernels whose stacks have guard pages.  Each page is two mappings, and a kernel
+ * has some forty stacks: of a thousand kernels none would be left for snapshots. */
+#define GUARDED 128
+/* The buffer of a page that held nothing. */
+#define ZEROES 0x7fffffff
+
+/* Restore writes; a page is being saved, and SIGALRM has to wait. */
+bool restoring, saving;
 
 static size_t page_count(struct kernel *k)
 {
@@ -44,40 +56,104 @@ void snapshot_prepare(struct kernel *k)
 	k->saved_mask = reserve(pages * sizeof(*k->saved_mask));
 	k->guard = reserve(pages);
 	/* Each level may save each page; the address space costs nothing. */
-	k->pool = reserve(pages * PAGE * 2);
-	k->free_buffers = reserve(pages * 2 * sizeof(uint32_t));
+	k->pool = reserve(pages * PAGE * MAX_DEPTH);
+	k->free_buffers = reserve(pages * MAX_DEPTH * sizeof(uint32_t));
 	for (int i = 0; i <= MAX_DEPTH; i++)
 		k->levels[i].saved = reserve(pages * sizeof(struct saved_page));
-	k->free_count = 0;
+	k->pool_used = k->free_count = 0;
 	k->shared->hot_pages = 0;
 }
 
-static uint32_t next_buffer(struct kernel *k)
+static bool is_zero(const uint8_t *page)
 {
-	/* free_buffers is a stack of returned ones; beyond it, fresh ones.
-	 * The count of fresh ones is what is saved plus what was returned. */
-	uint32_t used = 0;
+	const uint64_t *word = (const uint64_t *)page;
 
-	if (k->free_count)
-		return k->free_buffers[--k->free_count];
-	for (uint32_t i = 1; i <= k->depth; i++)
-		used += k->levels[i].count;
-	return used;
+	for (size_t i = 0; i < PAGE / 8; i += 4)
+		if (word[i] | word[i + 1] | word[i + 2] | word[i + 3])
+			return false;
+	return true;
 }
 
-static void protect_all(struct kernel *k)
+/* free_buffers is a stack of returned ones; when it is empty, a fresh one. */
+static uint32_t take_buffer(struct kernel *k)
 {
-	mprotect(k->low, k->high - k->low, PROT_READ);
+	return k->free_count ? k->free_buffers[--k->free_count] : k->pool_used++;
+}
+
+static void return_buffer(struct kernel *k, uint32_t buffer)
+{
+	if (buffer != ZEROES)
+		k->free_buffers[k->free_count++] = buffer;
+}
+
+static bool is_saved(struct kernel *k, uint32_t page)
+{
+	return k->saved_mask[page] & (1U << k->depth);
+}
+
+/* Notes what `page` holds for the current level. */
+static void save(struct kernel *k, uint32_t page, bool zero)
+{
+	struct level *level = &k->levels[k->depth];
+	uint32_t buffer = zero ? ZEROES : take_buffer(k);
+
+	if (!zero)
+		memcpy(k->pool + (uint64_t)buffer * PAGE, k->low + page * PAGE, PAGE);
+	level->saved[level->count++] = (struct saved_page){ page, buffer, k->guard[page] };
+	k->saved_mask[page] |= 1U << k->depth;
+}
+
+static void copy_back(struct kernel *k, struct saved_page s)
+{
+	uint8_t *page = k->low + s.page * PAGE;
+
+	if (s.buffer != ZEROES)
+		memcpy(page, k->pool + (uint64_t)s.buffer * PAGE, PAGE);
+	else if (!is_zero(page))
+		memset(page, 0, PAGE);
+}
+
+/* One protection for all is one mapping: there is always room for that. */
+static bool protect_all(struct kernel *k, int protection)
+{
+	return mprotect(k->low, k->high - k->low, protection) == 0;
+}
+
+/*
+ * There is no room for another mapping: makes all pages writable.  What the
+ * current level hasn't saved is saved first.  While restoring, memory is no
+ * level's content: then restore protects all when it has finished.
+ */
+static bool expose(struct kernel *k)
+{
+	if (restoring) {
+		k->exposed = true;
+	} else {
+		for (uint32_t page = 0; k->depth && page < page_count(k); page++)
+			if (!is_saved(k, page))
+				save(k, page, is_zero(k->low + page * PAGE));
+		memset(k->guard, 0, page_count(k));
+	}
+	return protect_all(k, PROT_READ | PROT_WRITE);
+}
+
+/* `stack` is the lowest page of a stack: a write there is to fault.  When there
+ * is no room for that, the stack does without. */
+void snapshot_guard(struct kernel *k, uint8_t *stack)
+{
+	k->guard[(stack - k->low) / PAGE] =
+		k->index < GUARDED && mprotect(stack, PAGE, PROT_READ) == 0;
 }
 
 int snapshot_take(struct kernel *k)
 {
 	if (k->depth == MAX_DEPTH)
 		return -ENOSPC;
+	if (!protect_all(k, PROT_READ))
+		return -ENOMEM;
 	k->depth++;
 	k->levels[k->depth].count = 0;
 	k->levels[k->depth].state = k->state;
-	protect_all(k);
 	k->shared->depth = k->depth;
 	return k->depth;
 }
@@ -96,11 +172,10 @@ int snapshot_restore(struct kernel *k, uint32_t depth)
 		for (uint32_t i = 0; i < level->count; i++) {
 			struct saved_page s = level->saved[i];
 
-			memcpy(k->low + s.page * PAGE, k->pool + s.buffer * PAGE, PAGE);
-			if (s.guard) {
-				k->guard[s.page] = 1;
-				mprotect(k->low + s.page * PAGE, PAGE, PROT_READ);
-			}
+			copy_back(k, s);
+			k->guard[s.page] = 0;
+			if (s.guard)
+				snapshot_guard(k, k->low + s.page * PAGE);
 		}
 	}
 	for (uint32_t d = k->depth; d > depth; d--) {
@@ -116,22 +191,24 @@ int snapshot_restore(struct kernel *k, uint32_t depth)
 				keep->saved[keep->count++] = s;
 				mask |= 1U << depth;
 			} else {
-				k->free_buffers[k->free_count++] = s.buffer;
+				return_buffer(k, s.buffer);
 			}
 			k->saved_mask[s.page] = mask;
 		}
 		level->count = 0;
 	}
 	k->depth = depth;
-	if (keep->count > COOL_DOWN) {
+	restoring = false;
+	if (keep->count > COOL_DOWN || k->exposed) {
+		if (!protect_all(k, PROT_READ))
+			return -ENOMEM;
 		for (uint32_t i = 0; i < keep->count; i++) {
 			k->saved_mask[keep->saved[i].page] &= ~(1U << depth);
-			k->free_buffers[k->free_count++] = keep->saved[i].buffer;
+			return_buffer(k, keep->saved[i].buffer);
 		}
 		keep->count = 0;
-		protect_all(k);
+		k->exposed = false;
 	}
-	restoring = false;
 	k->state = keep->state;
 	k->shared->signals_head = k->state.signals;
 	k->shared->depth = depth;
@@ -146,6 +223,7 @@ bool snapshot_fault(struct kernel *k, uint8_t *address)
 {
 	uint8_t *start;
 	uint32_t page;
+	bool done;
 
 	if (address < k->low || address >= k->high)
 		return false;
@@ -153,18 +231,16 @@ bool snapshot_fault(struct kernel *k, uint8_t *address)
 	start = k->low + page * PAGE;
 	if (!restoring && k->guard[page] && k->lib->stack_low == (uint64_t)start)
 		return false;
-	if (!restoring && k->depth && !(k->saved_mask[page] & (1U << k->depth))) {
-		struct level *level = &k->levels[k->depth];
-		uint32_t buffer = next_buffer(k);
-
-		memcpy(k->pool + (uint64_t)buffer * PAGE, start, PAGE);
-		level->saved[level->count++] = 
-				(struct saved_page){ page, buffer, k->guard[page] };
-		k->saved_mask[page] |= 1U << k->depth;
-	}
-	if (!restoring)
+	saving = true;
+	if (!restoring && k->depth && !is_saved(k, page))
+		save(k, page, false);
+	done = mprotect(start, PAGE, PROT_READ | PROT_WRITE) == 0;
+	if (done && !restoring)
 		k->guard[page] = 0;
-	return mprotect(start, PAGE, PROT_READ | PROT_WRITE) == 0;
+	if (!done && errno == ENOMEM)
+		done = expose(k);
+	saving = false;
+	return done;
 }
 
 uint64_t memory_hash(struct kernel *k)

@@ -41,6 +41,7 @@ class Fake(enum.IntEnum):
     RANDOM = 16
     PRINT = 17
     GLOBAL = 18
+    STRIPE = 19
 
 
 def build(folder: Path) -> Image:

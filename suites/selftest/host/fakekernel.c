@@ -31,6 +31,7 @@ enum {
 	FAKE_RANDOM = 16,
 	FAKE_PRINT = 17,	/* a bytes */
 	FAKE_GLOBAL = 18,	/* adds a to a counter in the image's data: its new value */
+	FAKE_STRIPE = 19,	/* args[2] into RAM pages a, a + 2, ... below b */
 };
 
 static struct lib_host_ops ops;
@@ -116,6 +117,13 @@ static int64_t print(uint64_t n)
 	return n;
 }
 
+static int64_t stripe(uint64_t first, uint64_t end, uint64_t value)
+{
+	for (; first < end; first += 2)
+		*(volatile uint64_t *)((uint8_t *)boot.memory + first * 4096 + 8) = value;
+	return 0;
+}
+
 static __attribute__((noipa)) int64_t execute(uint64_t nr, const uint64_t *a)
 {
 	uint64_t now = ops.clock_read(ops.host), value;
@@ -139,6 +147,7 @@ static __attribute__((noipa)) int64_t execute(uint64_t nr, const uint64_t *a)
 	case FAKE_RANDOM: ops.entropy(ops.host, &value, sizeof(value)); return value >> 1;
 	case FAKE_PRINT: return print(a[0]);
 	case FAKE_GLOBAL: return counter += a[0];
+	case FAKE_STRIPE: return stripe(a[0], a[1], a[2]);
 	case LIB_SYS_NETDEV_ADD: return 7;
 	case LIB_SYS_NETDEV_DEL: return 0;
 	}
