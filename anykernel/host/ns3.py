@@ -62,23 +62,16 @@ def program(
 
 MODULES = ("wifi", "csma", "propagation", "mobility", "network", "core")
 OURS = OVERLAY / "ns3"
-REPLACED = {"wire.c"}
-RENAMED = {"net.c": ["-Dengine_prepare=net_prepare", "-Dengine_step=net_step"]}
+REPLACED = {"engine.c", "wire.c"}
 """Of the host's own engine the time line and the jobs stay: ns-3 tells when they have a turn."""
 
 
 def host_program() -> Path:
     """anykernel-host with ns-3 as the engine.  Raises ToolError."""
     seen = [*headers(), *sorted(OURS.glob("*.hh"))]
-    sources = sorted(path for path in (OVERLAY / "host").glob("*.c") if path.name not in REPLACED)
     merge = ["-r", "-nostdlib"]
-    kept = [path for path in sources if path.name not in RENAMED]
-    objects = [compiled("host.o", [*C_COMPILER, *merge], kept, seen, hint=C_HINT)]
-    for path in sources:
-        if path.name in RENAMED:
-            argv = [*C_COMPILER, "-c", *RENAMED[path.name]]
-            objects.append(compiled(f"{path.stem}.o", argv, [path], seen, hint=C_HINT))
-    ours = sorted(OURS.glob("*.cc"))
+    sources = sorted(path for path in (OVERLAY / "host").glob("*.c") if path.name not in REPLACED)
+    host = compiled("host.o", [*C_COMPILER, *merge], sources, headers(), hint=C_HINT)
     folders = [f"-I{OVERLAY / 'host'}", f"-I{OVERLAY / 'include'}"]
-    objects.append(program("ns3.o", ours, (), flags=[*merge, *folders], depends=seen))
-    return program("anykernel-ns3", objects, MODULES, flags=LINKED_NOW)
+    ours = program("ns3.o", sorted(OURS.glob("*.cc")), (), flags=[*merge, *folders], depends=seen)
+    return program("anykernel-ns3", [host, ours], MODULES, flags=LINKED_NOW)

@@ -163,7 +163,7 @@ static void *reserve(void *at, size_t size)
 	return p;
 }
 
-void engine_prepare(void)
+void net_prepare(void)
 {
 	if (options.clock != HK_NETWORK)
 		return;
@@ -208,7 +208,7 @@ bool engine_pauses(void)
 	return false;
 }
 
-bool engine_step(uint64_t limit)
+bool net_step(uint64_t limit)
 {
 	struct member *m = net->queued ? net->queue[0] : NULL;
 	uint64_t due = m ? m->deadline : LIB_NEVER;

@@ -123,7 +123,10 @@ struct net {
 extern struct net *const net;
 extern struct kernel *kernels;
 
-/* net.c: memory and events */
+/* net.c: memory and events.  The first two are what engine.h has under their names,
+ * unless another engine says when they have a turn. */
+void net_prepare(void);
+bool net_step(uint64_t limit);
 void *net_alloc(size_t size);
 void net_free(void *p, size_t size);
 /* Room for `count` + 1 entries of `size`: the array, perhaps moved. */

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The engine on ns-3: in place of wire.c, between the kernels and ns-3's channels.
+ * The engine on ns-3: in place of engine.c and wire.c, between the kernels and ns-3's
+ * channels.
  *
  * ns-3's scheduler is the clock.  The moment at which kernels (or their jobs, or frames
  * that arrived) are due next is one of its events; what is due then runs when that event
@@ -23,10 +24,6 @@
 #include "ns3/simulator.h"
 
 using namespace ns3;
-
-/* net.c's own, under the names that ns3.py compiles it with. */
-extern "C" void net_prepare(void);
-extern "C" bool net_step(uint64_t limit);
 
 namespace
 {
