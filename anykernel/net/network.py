@@ -10,15 +10,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from anykernel.errors import Deadlock, KernelCrash, UsageError
 from anykernel.host.report import CrashReport
-from anykernel.net import addressing, apply, routing, topology
+from anykernel.net import addressing, apply, routing, topology, traffic
 from anykernel.net.link import KINDS, Cable, Frame, Link, Port, cable
 from anykernel.net.node import Node
 from anykernel.net.programs import Hub, Program
 from anykernel.net.wire import VERDICTS, Passage, Wire
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from anykernel.build.image import Image
     from anykernel.host import Host
     from anykernel.kernel.netdev import Netdev
@@ -303,17 +301,41 @@ class Network:
         begin = self.now if at is None else round(at * 1e9)
         if begin < self.now:
             raise UsageError(f"at={at}: it is {self.seconds} s already")
-        process = node.fork()
-        program = Program(
-            self.hub,
-            name or getattr(function, "__name__", "program"),
-            process,
-            node,
-            lambda: function(process, *args),
-            daemon,
-        )
-        self.hub.add(program, begin)
+        name = name or str(getattr(function, "__name__", "program"))
+        return self.launch(function, node.fork(), node, name, *args, at_ns=begin, daemon=daemon)
+
+    def launch(
+        self,
+        function: Callable[..., R],
+        process: Process,
+        node: Node,
+        name: str,
+        *args: Any,
+        at_ns: int | None = None,
+        daemon: bool = False,
+    ) -> Program[R]:
+        """As start(), in a process that is there already."""
+        program = Program(self.hub, name, process, node, lambda: function(process, *args), daemon)
+        self.hub.add(program, self.now if at_ns is None else at_ns)
         return program
+
+    # Traffic
+
+    def bulk(self, a: Node | str, b: Node | str, **options: Any) -> traffic.Bulk:
+        """A TCP connection that sends as fast as it can: see Bulk."""
+        return traffic.Bulk(self, self._find(a), self._find(b), **options)
+
+    def cbr(self, a: Node | str, b: Node | str, **options: Any) -> traffic.Cbr:
+        """UDP at a constant rate: see Cbr."""
+        return traffic.Cbr(self, self._find(a), self._find(b), **options)
+
+    def requests(self, a: Node | str, b: Node | str, **options: Any) -> traffic.Requests:
+        """Requests and answers over TCP: see Requests."""
+        return traffic.Requests(self, self._find(a), self._find(b), **options)
+
+    def ping(self, a: Node | str, b: Node | str | None = None, **options: Any) -> traffic.Ping:
+        """ICMP echo requests to a node, or to `address`: see Ping."""
+        return traffic.Ping(self, self._find(a), None if b is None else self._find(b), **options)
 
     def sleep(self, seconds: float) -> None:
         """In a program: waits.  Elsewhere: lets the network run so long."""

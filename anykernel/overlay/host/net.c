@@ -280,9 +280,12 @@ static void give_backs(struct hk_command *c)
 		struct hk_back b = net->backs[i];
 		const struct lib_task *task = &kernels[b.kernel].table[b.slot];
 
+		const struct job *job = net->members[b.kernel]->jobs[b.slot];
+
 		net->members[b.kernel]->back[b.slot / 64] &= ~(1UL << b.slot % 64);
-		if (task->state == LIB_TASK_POSTED)
-			continue;	/* the client knew, and has posted the next */
+		/* The client knew, and has posted the next, or begun a job. */
+		if (task->state == LIB_TASK_POSTED || (job && !job->job.over))
+			continue;
 		b.state = task->state;
 		b.ret = task->state == LIB_TASK_EXITED ? task->exit_code : task->ret;
 		out[c->ret++] = b;
