@@ -254,9 +254,10 @@ class Ns3Network(Network):
         raise UsageError("an ns-3 simulation can't be restored: start from the beginning")
 
 
-def ns3_network(image: Image, *, kernels: int = 64, **options: Any) -> Ns3Network:
-    """A network of up to `kernels` nodes in a new host process; options are Host's.  Raises
-    UsageError where ns-3 is missing, ToolError when its program doesn't compile."""
+def simulation(image: Image, *, kernels: int = 4096, **options: Any) -> Ns3Network:
+    """A network of up to `kernels` nodes in a new host process, which is the caller's to close;
+    options are Host's.  Raises UsageError where ns-3 is missing, ToolError when its program
+    doesn't compile."""
     if reason := installed.missing():
         raise UsageError(reason)
     program = installed.host_program()

@@ -33,7 +33,7 @@ LEASES = pytest.StashKey[list[Lease]]()
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """A wrong marker is this test's failure, and says so before anything is built."""
     if item.get_closest_marker("kernel") is not None:
-        _options(item)
+        options_of(item)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
@@ -49,7 +49,7 @@ def kernel(request: pytest.FixtureRequest) -> Iterator[Kernel]:
     It is the same for every test: whatever a test does to it is undone before the next one and,
     with ``@given``, before each example.
     """
-    lease = _take(request, _options(request.node)[0])
+    lease = _take(request, options_of(request.node)[0])
     booted: Kernel = lease.kernel
     yield booted
     give_back(request.node, lease)
@@ -63,7 +63,7 @@ def kernel_factory(request: pytest.FixtureRequest) -> Iterator[Callable[..., Ker
     fixture of the same test.  Raises ValueError for an unknown or senseless option.
     """
     taken: list[Lease] = []
-    base = _options(request.node)[0]
+    base = options_of(request.node)[0]
 
     def make(**values: Any) -> Kernel:
         lease = _take(request, opts.change(base, values))
@@ -82,7 +82,7 @@ def network(request: pytest.FixtureRequest) -> Iterator[Network]:
 
     All its nodes have one virtual clock.  Options as for ``kernel``; each node has `memory`.
     """
-    lease = _take(request, _options(request.node)[0], network=True)
+    lease = _take(request, options_of(request.node)[0], network=True)
     made: Network = lease.kernel
     yield made
     made.hub.clear()
@@ -98,7 +98,7 @@ def unit(request: pytest.FixtureRequest) -> Iterator[Callable[..., Unit]]:
     all that the files need themselves.  Raises UsageError for files that the kernel doesn't have.
     """
     taken: list[Lease] = []
-    options = _options(request.node)[0]
+    options = options_of(request.node)[0]
 
     def load(*files: str, with_: Sequence[str] = (), depth: int = 0) -> Unit:
         from anykernel.link.unit import Spec
@@ -113,7 +113,7 @@ def unit(request: pytest.FixtureRequest) -> Iterator[Callable[..., Unit]]:
         give_back(request.node, lease)
 
 
-def _options(item: pytest.Item) -> tuple[opts.KernelOptions, opts.Allowed]:
+def options_of(item: pytest.Item) -> tuple[opts.KernelOptions, opts.Allowed]:
     try:
         return opts.of_item(item)
     except ValueError as error:
@@ -126,10 +126,17 @@ def _take(
     unit: Spec | None = None,
     network: bool = False,
 ) -> Lease:
+    return lend(request, options, lambda pool: pool.take(options, unit, network))
+
+
+def lend(
+    request: pytest.FixtureRequest, options: opts.KernelOptions, take: Callable[[Pool], Lease]
+) -> Lease:
+    """What `take` gives belongs to the test from now on; give_back() ends that."""
     from anykernel.errors import AnykernelError, KernelError
 
     try:
-        lease = _pool(request.config).take(options, unit, network)
+        lease = take(_pool(request.config))
     except KernelError:
         raise
     except AnykernelError as error:

@@ -121,6 +121,23 @@ class Pool:
             return self._connect(options)
         return self._boot(options) if unit is None else self._load(options, unit)
 
+    def simulate(self, options: KernelOptions) -> Lease:
+        """An ns-3 simulation, for one test: give_back() doesn't keep it once its host is closed."""
+        from anykernel.net.ns3 import simulation
+
+        self._check_network(options)
+        image = self.image(options)
+        network = simulation(
+            image,
+            kernels=NETWORK_MOST,
+            memory=options.memory,
+            seed=options.seed,
+            cmdline=options.cmdline,
+            budget=options.budget,
+            stubs=options.stubs,
+        )
+        return Lease(options, image, network.host, network, 0, 0, network=True)
+
     def give_back(self, lease: Lease) -> None:
         """The test is over.  A kernel that crashed is not used again."""
         if lease.crashed or len(lease.host.instances) > NETWORK_KEPT:
@@ -177,13 +194,18 @@ class Pool:
             host.close()
             raise
 
-    def _connect(self, options: KernelOptions) -> Lease:
+    @staticmethod
+    def _check_network(options: KernelOptions) -> None:
         from anykernel.errors import UsageError
-        from anykernel.host import Host
-        from anykernel.net import Network
 
         if options.clock != "virtual":
             raise UsageError("a network has one clock, which is virtual: leave clock= out")
+
+    def _connect(self, options: KernelOptions) -> Lease:
+        from anykernel.host import Host
+        from anykernel.net import Network
+
+        self._check_network(options)
         image = self.image(options)
         host = Host(
             image,
