@@ -68,19 +68,22 @@ def route(
     network: Any, *, ecmp: bool = False, cost: Callable[[Any], float] | None = None
 ) -> dict[str, list[Route]]:
     """Adds the routes of plan_routes() on every node, in place of those of an earlier call, and
-    lets nodes with several ports pass packets on.  `cost` gives a link's, 1 if not given.  Raises
-    UsageError for addresses that clash."""
+    lets nodes with several ports pass packets on.  `cost` gives a link's, 1 if not given; nothing
+    goes over links that are down.  Raises UsageError for addresses that clash."""
     lines, ports = wires(network, cost)
     known = given(network, ports)
     check(lines, known)
-    plan = plan_routes(lines, known, ecmp=ecmp)
+    down = {link.name for link in network.links if not link.is_up}
+    usable = [line for line in lines if line.name not in down]
+    plan: dict[str, list[Route]] = {name: [] for name in network.nodes}
+    plan |= plan_routes(usable, known, ecmp=ecmp)
     versions = sorted({item.version for items in known.values() for item in items})
     count: dict[str, int] = {}
     for end in ports:
         count[end.node] = count.get(end.node, 0) + 1
     for name, routes in plan.items():
         node = network.nodes[name]
-        for version in versions if count[name] > 1 else ():
+        for version in versions if count.get(name, 0) > 1 else ():
             node.sysctl[FORWARDING[version]] = 1
         with Rtnl(node) as rtnl:
             rtnl.remove_routes(PROTOCOL)

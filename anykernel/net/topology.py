@@ -131,14 +131,14 @@ def fat_tree(network: Builder[N, L], k: int, **options: Any) -> FatTree[N]:
     hosts.
 
     An edge is linked to its k/2 hosts and to all aggregations of its pod; the pods' aggregations of
-    the same number share k/2 cores.  Names: core0, pod0-aggregation1, pod0-edge1, host0.
+    the same number share k/2 cores.  Names: core0, pod0-agg1, pod0-edge1, host0.
     """
     if _size(k, 2, "a fat tree's k is two or more") % 2:
         raise UsageError(f"a fat tree's k is even, not {k}: give {k - 1} or {k + 1}")
     half = k // 2
     tree: FatTree[N] = FatTree([], [], [], _nodes(network, "core", half * half))
     for pod in range(k):
-        aggregations = _nodes(network, f"pod{pod}-aggregation", half)
+        aggregations = _nodes(network, f"pod{pod}-agg", half)
         edges = _nodes(network, f"pod{pod}-edge", half)
         for number, aggregation in enumerate(aggregations):
             for core in tree.cores[number * half : (number + 1) * half]:

@@ -29,7 +29,7 @@ class Lines:
         for name in names:
             netdev = self.nodes[name].add_netdev()
             ports.append(SimpleNamespace(node=SimpleNamespace(name=name), netdev=netdev))
-        self.links.append(SimpleNamespace(name="-".join(names), ports=ports))
+        self.links.append(SimpleNamespace(name="-".join(names), ports=ports, is_up=True))
         return self.links[-1]
 
 
@@ -85,6 +85,12 @@ def test_addresses_and_routes(network: Lines) -> None:
     apply.route(network, cost=lambda link: 3 if link.name == "r-b" else 1)
     assert routes(nodes["r"]) == {"10.0.0.8/30": ["10.0.0.6"]}
     assert set(routes(nodes["a"])) == {"default/0"}
+    network.links[2].is_up = False
+    apply.route(network)
+    assert routes(nodes["r"]) == {"10.0.0.8/30": ["10.0.0.2"]}
+    network.links[0].is_up = False
+    apply.route(network)
+    assert routes(nodes["a"]) == {}
 
 
 def test_a_router_passes_on(network: Lines) -> None:

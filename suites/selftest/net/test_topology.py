@@ -95,7 +95,7 @@ def test_fat_tree(network: Recorder, k: int) -> None:
 
 def test_names_of_a_fat_tree(network: Recorder) -> None:
     topology.fat_tree(network, 4)
-    assert {"core3", "pod0-edge1", "pod3-aggregation0", "host15"} <= set(network.nodes)
+    assert {"core3", "pod0-edge1", "pod3-agg0", "host15"} <= set(network.nodes)
 
 
 @pytest.mark.parametrize(
