@@ -52,7 +52,8 @@ class Network:
         host.attend = self._attend
 
     def __repr__(self) -> str:
-        return f"<Network of {len(self._nodes)} nodes, {len(self._links)} links at {self.seconds:.6f} s>"
+        size = f"{len(self._nodes)} nodes, {len(self._links)} links"
+        return f"<Network of {size} at {self.seconds:.6f} s>"
 
     # Nodes
 
