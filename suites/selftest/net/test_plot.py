@@ -20,8 +20,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from anykernel.errors import UsageError
-from anykernel.net import layout, plot, topology
-from anykernel.net.plot import Step
+from anykernel.net import plot, topology
+from anykernel.net.plot import Step, ladder, layout
 
 
 class Drawn:
@@ -179,7 +179,7 @@ def test_frames_of_any_kind(tmp_path: Path) -> None:
     assert "to myself" in said(tmp_path / "self.svg")
 
 
-@pytest.mark.parametrize("count", [0, plot.MOST_STEPS + 1])
+@pytest.mark.parametrize("count", [0, ladder.MOST_STEPS + 1])
 def test_too_few_and_too_many_frames(count: int, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=f"1 to 1000 frames, not {count}"):
         plot.sequence([STEPS[0]] * count, tmp_path / "sequence.png")
@@ -200,8 +200,8 @@ def test_rows_of_a_sequence(items: list[tuple[int, int | None, list[str]]]) -> N
         Step(time, names[0], names[1], "", False, None if delay is None else time + delay)
         for time, delay, names in sorted(items, key=lambda item: item[0])
     ]
-    sent, received, depth = plot._rows(steps)
-    assert all(b - a > plot.ROW - 1e-9 for a, b in pairwise(sent))
+    sent, received, depth = ladder._rows(steps)
+    assert all(b - a > ladder.ROW - 1e-9 for a, b in pairwise(sent))
     assert all(a <= b <= depth for a, b in zip(sent, received, strict=True))
     for one, a in zip(steps, received, strict=True):
         for other, b in zip(steps, received, strict=True):
