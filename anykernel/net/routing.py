@@ -112,6 +112,8 @@ class _Family:
                     via = _reached(own[other], subnets) if other.node != end.node else None
                     if via is not None:
                         found.append(_Neighbour(cost, other.node, Hop(via, end)))
+        self._owners = dict(sorted(self._owners.items()))
+        self._nested = self._find_nested()
         self._routers = {node for node, names in wired.items() if len(names) > 1}
         # What leads further: other neighbours pass nothing on.
         self._paths = {
@@ -172,16 +174,18 @@ class _Family:
         known: dict[int, tuple[Hop, ...]] = {}
         found = {}
         for block, owners in self._owners.items():
-            if block in attached or self._within(block, attached):
+            if block in attached or (block in self._nested and self._within(block, attached)):
                 continue
-            reached = [owner for owner in owners if owner in distance]
-            if not reached:
-                continue
-            least = min(distance[owner] for owner in reached)
+            least = -1
             bits = 0
-            for owner in reached:
-                if distance[owner] == least:
-                    bits |= first[owner]
+            for owner in owners:
+                length = distance.get(owner, -1)
+                if length < 0 or 0 <= least < length:
+                    continue
+                bits = first[owner] | (bits if length == least else 0)
+                least = length
+            if least < 0:
+                continue
             if not ecmp:
                 bits &= -bits
             if bits not in known:
@@ -189,6 +193,16 @@ class _Family:
                 known[bits] = tuple(dict.fromkeys(hops))
             found[block] = known[bits]
         return found
+
+    def _find_nested(self) -> set[Block]:
+        """The blocks that lie in a larger one; there are none but by hand."""
+        nested = set()
+        end = -1
+        for start, length in self._owners:  # in order: a larger one comes before those in it
+            if start < end:
+                nested.add((start, length))
+            end = max(end, start + (1 << (self._bits - length)))
+        return nested
 
     def _within(self, block: Block, attached: Iterable[Block]) -> bool:
         """Whether a block lies in a larger one on an own wire."""

@@ -205,3 +205,24 @@ def test_parts_that_do_not_meet() -> None:
 def test_without_addresses_there_are_no_routes() -> None:
     network, _ = build(topology.chain, 3)
     assert plan_routes(network.wires, {}) == {"n0": [], "n1": [], "n2": []}
+
+
+def test_a_subnet_within_an_own_one_needs_no_route() -> None:
+    """Two prefix lengths by hand on one wire; another node routes to both."""
+    network = Recorder()
+    topology.chain(network, 4)
+    hand: dict[End, list[str]] = {
+        End("n0", "eth0"): ["192.0.2.1/24"],
+        End("n1", "eth0"): ["192.0.2.2/25"],
+    }
+    plan = plan_addresses(network.wires, given=hand)
+    routes = plan_routes(network.wires, plan)
+    assert lines(routes["n0"]) == ["0.0.0.0/0 via 192.0.2.2 eth0"]
+    assert lines(routes["n1"]) == [
+        "10.0.0.4/30 via 10.0.0.2 eth1",
+        "192.0.2.0/24 via 192.0.2.1 eth0",
+    ]
+    assert lines(routes["n2"]) == [
+        "192.0.2.0/24 via 10.0.0.1 eth0",
+        "192.0.2.0/25 via 10.0.0.1 eth0",
+    ]
