@@ -148,6 +148,18 @@ def test_positions(tmp_path: Path) -> None:
         plot.topology(network, tmp_path / "tree.png", positions=positions)
 
 
+def test_positions_of_links_with_many_ends(tmp_path: Path) -> None:
+    """In the middle of their nodes; links side by side bend away from each other."""
+    network = Drawn()
+    a, b, c = (network.node(name) for name in "abc")
+    network.link(a, b, c, kind="segment", rate="10Mbit")
+    network.link(a, b, rate="1Gbit")
+    network.link(b, a, delay="300ms")
+    plot.topology(network, tmp_path / "p.svg", positions={"a": (0, 0), "b": (9, 0), "c": (4, 7)})
+    texts = [line for text in said(tmp_path / "p.svg") for line in text.split("\n")]
+    assert {"link0", "10Mbit", "1Gbit", "300ms"} <= set(texts)
+
+
 def test_no_nodes(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="without nodes"):
         plot.topology(Drawn(), tmp_path / "none.png")

@@ -202,6 +202,29 @@ def test_parts_that_do_not_meet() -> None:
     assert [len(routes[f"n{index}"]) for index in range(3)] == [1, 0, 1]
 
 
+def test_rings_that_do_not_meet() -> None:
+    network = Recorder()
+    topology.ring(network, 4)
+    topology.ring(network, 4, prefix="m")
+    plan = plan_addresses(network.wires)
+    routes = plan_routes(network.wires, plan, ecmp=True)
+    assert {len(found) for found in routes.values()} == {2}
+    theirs = plan[End("m0", "eth0")][0].ip
+    assert not any(theirs in route.network for route in routes["n0"])
+
+
+def test_neighbours_without_a_subnet_in_common() -> None:
+    network, _ = build(topology.chain, 3)
+    n0, n1, m1, n2 = (end for wire in network.wires for end in wire.ends)
+    plan = {n0: ["10.0.0.1/24"], n1: ["10.0.1.1/24"], m1: ["10.0.2.1/24"], n2: ["10.0.2.2/24"]}
+    routes = plan_routes(network.wires, plan)
+    assert {node: lines(found) for node, found in routes.items()} == {
+        "n0": [],
+        "n1": [],
+        "n2": ["0.0.0.0/0 via 10.0.2.1 eth0"],
+    }
+
+
 def test_without_addresses_there_are_no_routes() -> None:
     network, _ = build(topology.chain, 3)
     assert plan_routes(network.wires, {}) == {"n0": [], "n1": [], "n2": []}
