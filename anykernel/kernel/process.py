@@ -90,6 +90,11 @@ class Process:
         if self._ended:
             raise UsageError("this process has ended")
 
+    @property
+    def ended(self) -> bool:
+        """Whether exit() was called."""
+        return self._ended
+
     # Running
 
     def run(self, plan: Plan[R]) -> R:

@@ -9,11 +9,12 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from anykernel.errors import Deadlock, KernelCrash, UsageError
+from anykernel.host.instance import LIB_TASK_EXITED
 from anykernel.host.report import CrashReport
 from anykernel.net import addressing, apply, routing, topology, traffic
 from anykernel.net.link import KINDS, Cable, Frame, Link, Port, cable
 from anykernel.net.node import Node
-from anykernel.net.programs import Hub, Program
+from anykernel.net.programs import Hub, Killed, Program
 from anykernel.net.wire import VERDICTS, Passage, Wire
 
 if TYPE_CHECKING:
@@ -403,9 +404,9 @@ class Network:
                 break
             self._attend()
         backs = host.ffi.cast("struct hk_back *", host.base + host.c.HK_OUT_AT)
-        done = [(backs[i].kernel, backs[i].slot, backs[i].ret) for i in range(found)]
-        for kernel, slot, ret in done:
-            self.hub.back(kernel, slot, ret)
+        done = [(b.kernel, b.slot, b.ret, b.state == LIB_TASK_EXITED) for b in backs[0:found]]
+        for kernel, slot, ret, ended in done:
+            self.hub.back(kernel, slot, Killed(ret) if ended else ret)
         return found
 
     def _attend(self) -> None:

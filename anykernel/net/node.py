@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import signal
 from typing import TYPE_CHECKING, NoReturn
 
 from anykernel.errors import UsageError
@@ -39,6 +40,8 @@ class Node(Kernel):
         self._workers.scheduler = scheduler
         host = name.encode()[:64]
         self.syscall("sethostname", host, len(host))
+        # As Python has it: who sends to nobody gets BrokenPipeError.
+        self.os.sigaction(signal.SIGPIPE, "ignore")
 
     def _next_mac(self) -> bytes:
         """02:00:<node>:<device>: no two nodes of a network have the same."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import signal
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -27,6 +28,17 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 SPINNING = 1_000_000
 """Turns of programs without any time passing, after which one of them is taken to spin."""
+
+
+class Killed(GreenletExit):
+    """The process has ended in the middle of a call; with its exit code, as wait(2) tells it."""
+
+    def __str__(self) -> str:
+        signum = int(self.args[0]) & 0x7F
+        if not signum:
+            return "ended by another thread"
+        known = {one.value: one.name for one in signal.Signals}
+        return f"killed by {known.get(signum, f'signal {signum}')}"
 
 
 class Program(Generic[R]):
@@ -48,6 +60,8 @@ class Program(Generic[R]):
         self._run = run
         self._value: Any = None
         self.error: BaseException | None = None
+        self.killed: Killed | None = None
+        """When its process was killed in the middle of a call."""
         self._greenlet = greenlet(self._main, hub.main)
 
     def __repr__(self) -> str:
@@ -58,11 +72,14 @@ class Program(Generic[R]):
         self.started_ns = self._hub.network.now
         try:
             self._value = self._run()
-            if self.process is not self.node:
+            if self.process is not self.node and not self.process.ended:
                 self.process.exit()
         except GreenletExit:
-            self.error = InterruptedError(f"{self.name} was stopped")
+            self.error = InterruptedError(f"{self.name} was {self.killed or 'stopped'}")
         except BaseException as error:
+            if self.killed is not None:  # its own clean-up can't work any more
+                self.error = InterruptedError(f"{self.name} was {self.killed}")
+                return
             error.add_note(
                 f"in program {self.name} on node {self.node.name}, "
                 f"{self._hub.network.seconds:.9f} s"
@@ -182,7 +199,7 @@ class Hub:
         until = None if timeout is None else self.network.now + max(1, round(timeout * 1e9))
         self._calls[key] = program
         try:
-            result: int | None = self._pause(program, what, until)
+            result: int | Killed | None = self._pause(program, what, until)
             if result is None:
                 instance.cancel(task)
                 result = instance.poll(task)
@@ -193,6 +210,10 @@ class Hub:
             raise
         finally:
             del self._calls[key]
+        if isinstance(result, Killed):
+            instance.poll(task)  # gives its slot back
+            program.killed = result
+            raise result
         return result
 
     def sleep(self, seconds: float) -> None:
@@ -252,7 +273,7 @@ class Hub:
     def _stale(self, timer: tuple[int, int, Program[Any], int]) -> bool:
         return timer[2].done or self._turn.get(timer[2]) != timer[3]
 
-    def back(self, kernel: int, task: int, result: int) -> None:
+    def back(self, kernel: int, task: int, result: int | Killed) -> None:
         """A task's call is over."""
         program = self._calls.get((kernel, task))
         if program is not None:
@@ -279,7 +300,7 @@ class Hub:
                     self.table(),
                 )
             program.step(value)
-            if program.error is not None:
+            if program.error is not None and program.killed is None:
                 raise program.error
 
     def pending(self) -> list[Program[Any]]:

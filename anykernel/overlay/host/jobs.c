@@ -89,6 +89,7 @@ bool job_back(struct member *m, uint32_t slot)
 		return true;
 over:
 	job->over = 1;
+	j->asleep = false;	/* who is killed may be */
 	return false;
 }
 

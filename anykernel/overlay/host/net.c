@@ -183,12 +183,28 @@ bool engine_has(const struct kernel *k)
 	return options.clock == HK_NETWORK && net->members[k->index];
 }
 
+/* Who is killed in the middle of a call doesn't come back from it. */
+static void tell_ends(struct kernel *k, struct member *m)
+{
+	for (uint32_t task = 0; task < m->tasks; task++) {
+		uint64_t *gone = &m->gone[task / 64], bit = 1UL << task % 64;
+
+		if (k->table[task].state != LIB_TASK_EXITED) {
+			*gone &= ~bit;
+		} else if (!(*gone & bit)) {
+			*gone |= bit;
+			engine_back(k, task);
+		}
+	}
+}
+
 void engine_deadline(struct kernel *k, uint64_t deadline)
 {
 	struct member *m = net->members[k->index];
 
 	m->deadline = deadline;
 	reorder(m);
+	tell_ends(k, m);
 }
 
 void engine_dead(struct kernel *k)
@@ -242,6 +258,8 @@ bool engine_back(struct kernel *k, uint32_t task)
 {
 	struct member *m = net->members[k->index];
 
+	if (task >= m->tasks)
+		m->tasks = task + 1;
 	if (m->jobs[task] && job_back(m, task))
 		return true;
 	if (!(m->back[task / 64] & (1UL << task % 64))) {

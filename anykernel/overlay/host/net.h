@@ -89,6 +89,8 @@ struct member {
 	uint32_t place;		/* in net->queue */
 	uint64_t deadline;
 	uint64_t back[LIB_MAX_TASKS / 64];	/* tasks in net->backs */
+	uint64_t gone[LIB_MAX_TASKS / 64];	/* those whose end was told */
+	uint32_t tasks;		/* slots that ever were in use */
 	struct job *jobs[LIB_MAX_TASKS];
 	struct port *ports[LIB_MAX_NETDEVS];
 };
