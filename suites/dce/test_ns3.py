@@ -150,6 +150,51 @@ def test_chain(ns3_network: Ns3Network) -> None:
     assert 6e-3 < ping.rtts[1] < 6.2e-3
 
 
+@pytest.mark.parametrize(("standard", "rate"), [("a", None), ("b", "11Mbit"), ("g", "54Mbit")])
+def test_standards(ns3_network: Ns3Network, standard: str, rate: str | None) -> None:
+    a, b = ns3_network.node("a"), ns3_network.node("b")
+    ns3_network.wifi(a, b, standard=standard, rate=rate, addresses=ADDRESSES)
+    ping = ns3_network.ping(a, b, count=3)
+    ns3_network.run()
+    assert ping.lost == 0
+
+
+def test_from_wifi_to_csma(ns3_network: Ns3Network) -> None:
+    """A gateway has a device on each; the round trip is the sum of both."""
+    station, gateway, server = (ns3_network.node(name) for name in ("station", "gateway", "server"))
+    ns3_network.wifi(station, gateway)
+    ns3_network.csma(gateway, server, rate="100Mbit", delay="10us")
+    ns3_network.address()
+    ns3_network.route()
+    ping = ns3_network.ping(station, server, count=3)
+    ns3_network.run()
+    assert ping.lost == 0
+    air = turn(84, 54, 0) - SIFS - ofdm(ACK, 24)
+    # By the time that the answer is there, the air is long free: nobody waits for an
+    # acknowledgement.
+    least = 2 * air + 2 * ethernet(84, 100e6, 10e-6)
+    assert least <= ping.rtts[2] * 1e6 <= least + WINDOW * SLOT + 4
+
+
+def test_bridge_between_buses(ns3_network: Ns3Network) -> None:
+    """Linux passes frames of others on, as a bridge between two of ns-3's channels."""
+    a, bridge, c = (ns3_network.node(name) for name in ("a", "bridge", "c"))
+    ports = []
+    for end, address in ((a, ADDRESSES[0]), (c, ADDRESSES[1])):
+        bus = ns3_network.csma(end, bridge, addresses=(address, ()))
+        ports.append(bus.port(bridge).netdev.ifindex)
+    route = bridge.iproute
+    route.link("add", ifname="br0", kind="bridge")
+    (br0,) = route.link_lookup(ifname="br0")
+    for port in ports:
+        route.link("set", index=port, master=br0)
+    route.link("set", index=br0, state="up")
+    ns3_network.run(31)  # two forwarding delays
+    ping = ns3_network.ping(a, c, count=3)
+    ns3_network.run()
+    assert ping.lost == 0
+
+
 def measure(network: Ns3Network, kind: str) -> tuple[int, list[float], float]:
     """Trace, RTTs and goodput of a short run."""
     a, b = network.node("a"), network.node("b")
