@@ -97,6 +97,7 @@ _Noreturn void die(const char *what);
 uint64_t wall_ns(void);
 /* load.c */
 void load_kernel(struct kernel *k, int fd);
+void load_learn(struct kernel *k, int fd);
 struct hk_header *header(void);
 void boot_kernel(struct kernel *k);
 /* ops.c */

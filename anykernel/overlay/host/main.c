@@ -67,6 +67,7 @@ void boot_kernel(struct kernel *k)
 	load_kernel(k, image_fd);
 	snapshot_prepare(k);
 	kernel_start(k);
+	load_learn(k, image_fd);
 	/* What only boot runs need not stay mapped; the rest comes back when used. */
 	madvise(k->base, k->low - k->base, MADV_DONTNEED);
 	k->booted = true;

@@ -24,9 +24,10 @@
 /* More hot pages than this and a restore protects all again: one wild example
  * must not slow down those that follow. */
 #define COOL_DOWN 1024
-/* Kernels whose stacks have guard pages.  Each page is two mappings, and a kernel
- * has some forty stacks: of a thousand kernels none would be left for snapshots. */
-#define GUARDED 128
+/* From this index on, a kernel's stacks have no guard pages.  Each page is two
+ * mappings, and a kernel has some forty stacks: of a thousand kernels none would be
+ * left for snapshots. */
+#define MANY 128
 /* The buffer of a page that held nothing. */
 #define ZEROES 0x7fffffff
 
@@ -142,7 +143,7 @@ static bool expose(struct kernel *k)
 void snapshot_guard(struct kernel *k, uint8_t *stack)
 {
 	k->guard[(stack - k->low) / PAGE] =
-		k->index < GUARDED && mprotect(stack, PAGE, PROT_READ) == 0;
+		k->index < MANY && mprotect(stack, PAGE, PROT_READ) == 0;
 }
 
 int snapshot_take(struct kernel *k)
@@ -151,6 +152,9 @@ int snapshot_take(struct kernel *k)
 		return -ENOSPC;
 	if (!protect_all(k, PROT_READ))
 		return -ENOMEM;
+	/* What only set-up ran need not stay mapped in each of very many kernels. */
+	if (options.lazy && k->index >= MANY)
+		madvise(k->base, k->low - k->base, MADV_DONTNEED);
 	k->depth++;
 	k->levels[k->depth].count = 0;
 	k->levels[k->depth].state = k->state;
