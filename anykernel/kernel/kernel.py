@@ -7,6 +7,7 @@ import re
 import socket as pysocket
 import struct
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -63,7 +64,8 @@ class Kernel(Process):
     def _prepare(self) -> None:
         if not self.os.exists("/proc/self"):
             for folder, kind in MOUNTS:
-                self.os.makedirs(folder, exist_ok=True)
+                with suppress(FileExistsError):
+                    self.os.mkdir(folder)
                 self.os.mount(kind, folder, kind)
         if self.os.exists("/proc/net/dev"):
             with Rtnl(self) as rtnl:
