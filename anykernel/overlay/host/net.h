@@ -9,7 +9,7 @@
 
 #include "engine.h"
 
-#define ARENA_AT ((uint8_t *)0x1d00000000UL)
+#define ARENA_AT ((uint8_t *)0x100000000UL)
 #define ARENA_SIZE 0x20000000UL
 #define CLASSES 32
 
