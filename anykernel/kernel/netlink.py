@@ -113,12 +113,9 @@ class KernelLoop(asyncio.AbstractEventLoop):
         """Runs until `future` is done.  Deadlock when the kernel has no answer for it."""
         if self._closed:
             raise RuntimeError("Event loop is closed")
-        outer = asyncio._get_running_loop()
-        hooks = sys.get_asyncgen_hooks()
-        asyncio._set_running_loop(None)
+        outer = self._leave()
         task = asyncio.ensure_future(future, loop=self)
-        asyncio._set_running_loop(self)
-        sys.set_asyncgen_hooks(self._generators.add, self._finalize)
+        self._enter()
         self._running = True
         try:
             while not task.done():
@@ -132,8 +129,19 @@ class KernelLoop(asyncio.AbstractEventLoop):
                     while self._ready:
                         self._ready.popleft()._run()
             self._running = False
-            sys.set_asyncgen_hooks(*hooks)
-            asyncio._set_running_loop(outer)
+            self._leave(*outer)
+
+    def _enter(self) -> None:
+        asyncio._set_running_loop(self)
+        sys.set_asyncgen_hooks(self._generators.add, self._finalize)
+
+    @staticmethod
+    def _leave(loop: Any = None, hooks: tuple[Any, Any] = (None, None)) -> tuple[Any, Any]:
+        """Another loop is the thread's; which was, with its hooks."""
+        before = asyncio._get_running_loop(), tuple(sys.get_asyncgen_hooks())
+        asyncio._set_running_loop(loop)
+        sys.set_asyncgen_hooks(*hooks)
+        return before
 
     def _turn(self, block: bool) -> None:
         if self._ready:
@@ -148,7 +156,11 @@ class KernelLoop(asyncio.AbstractEventLoop):
         if not self._transports:
             raise UsageError("this coroutine waits for something that isn't the kernel")
         if block:
-            self._transports[0].receive(block=True)
+            self._leave()  # programs of a network have loops of their own in the same thread
+            try:
+                self._transports[0].receive(block=True)
+            finally:
+                self._enter()
 
     def _finalize(self, generator: Any) -> None:
         self._generators.discard(generator)
