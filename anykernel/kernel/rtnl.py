@@ -9,7 +9,7 @@ import socket
 import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from anykernel.errors import UsageError
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from anykernel.kernel.process import Process
     from anykernel.kernel.sockets import Socket
 
-NEWLINK, DELLINK, NEWADDR, GETADDR, NEWROUTE, DELROUTE, GETROUTE, NEWNEIGH = (
-    16, 17, 20, 22, 24, 25, 26, 28,
+NEWLINK, DELLINK, GETLINK, NEWADDR, GETADDR, NEWROUTE, DELROUTE, GETROUTE, NEWNEIGH = (
+    16, 17, 18, 20, 22, 24, 25, 26, 28,
 )  # fmt: skip
 REQUEST, ACK, CREATE, REPLACE, DUMP = 0x1, 0x4, 0x400, 0x100, 0x300
 ERROR, DONE = 2, 3
@@ -28,11 +28,22 @@ CHUNK = 16 << 10
 """Bytes of requests that are sent at once: the answers, too, must fit in the socket's buffer."""
 IFF_UP = 1
 IFA_F_NODAD = 0x02
+UNUSABLE = 0x40 | 0x08
+"""IFA_F_TENTATIVE | IFA_F_DADFAILED."""
 PERMANENT = 0x80
-MAIN, LINK = 254, 253
+MAIN, LINK, NOWHERE = 254, 253, 255
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Interface = ipaddress.IPv4Interface | ipaddress.IPv6Interface
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+class Device(NamedTuple):
+    """A network device: its index and name, its flags (IFF_UP ...), its MTU."""
+
+    ifindex: int
+    name: str
+    flags: int
+    mtu: int
 
 
 def interface(text: str) -> Interface:
@@ -140,11 +151,24 @@ class Rtnl:
                 yield answer[at + 16 : at + size]
                 at += size + -size % 4
 
-    def addresses(self) -> list[tuple[int, Interface]]:
-        """All devices' addresses, each with its device's ifindex."""
+    def devices(self) -> list[Device]:
+        """All network devices."""
+        found = []
+        for body in self._dump(GETLINK, bytes(16)):
+            index, flags = struct.unpack_from("=iI", body, 4)
+            values = _attributes(body[16:])
+            name = values[3].rstrip(b"\0").decode()
+            found.append(Device(index, name, flags, int.from_bytes(values[4], "little")))
+        return found
+
+    def addresses(self, tentative: bool = True) -> list[tuple[int, Interface]]:
+        """All devices' addresses, each with its device's ifindex; those that can't be used (yet)
+        only with `tentative`."""
         found = []
         for body in self._dump(GETADDR, bytes(8)):
-            _, length, _, _, index = struct.unpack_from("=BBBBI", body)
+            _, length, flags, _, index = struct.unpack_from("=BBBBI", body)
+            if flags & UNUSABLE and not tentative:
+                continue
             values = _attributes(body[8:])
             packed = values.get(2) or values[1]  # IFA_LOCAL, if there is a peer's address, too
             found.append((index, ipaddress.ip_interface((packed, length))))
@@ -189,6 +213,17 @@ class Rtnl:
         """Adds a route with one next hop (ifindex, gateway) or, of equal cost, several."""
         self._request(NEWROUTE, CREATE, _route(network, hops, protocol))
 
+    def replace_route(
+        self, network: Network, hops: Sequence[tuple[int, Address | None]], protocol: int = STATIC
+    ) -> None:
+        """As add_routes(), in place of the route to that network, if there is one."""
+        self._request(NEWROUTE, CREATE | REPLACE, _route(network, hops, protocol))
+
+    def remove_route(self, network: Network, protocol: int = STATIC) -> None:
+        """Removes the main table's route to a network that somebody of this protocol set.  Raises
+        ProcessLookupError (that is ESRCH) where there is none."""
+        self._request(DELROUTE, 0, _route(network, [], protocol))
+
     def remove_routes(self, protocol: int) -> None:
         """Removes the main table's routes of a protocol number."""
         found = list(self._dump(GETROUTE, bytes(12)))
@@ -201,12 +236,16 @@ class Rtnl:
 def _route(target: Network, hops: Sequence[tuple[int, Address | None]], protocol: int) -> bytes:
     direct = all(gateway is None for _, gateway in hops)
     scope = LINK if direct and target.version == 4 else 0
+    if not hops:
+        scope = NOWHERE
     length = target.prefixlen
     body = struct.pack(
         "=BBBBBBBBI", _family(target.version), length, 0, 0, MAIN, protocol, scope, 1, 0
     )
     if length:
         body += _attribute(1, target.network_address.packed)
+    if not hops:
+        return body
     if len(hops) == 1:
         ((index, gateway),) = hops
         return body + _gateway(gateway) + _attribute(4, struct.pack("=i", index))

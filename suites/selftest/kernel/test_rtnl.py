@@ -170,3 +170,31 @@ def test_routes_of_several_hops_and_their_removal(kernel: Kernel, eth0: Netdev) 
             assert found[to]["proto"] == 97
         rtnl.remove_routes(97)
         assert not {"10.6.0.0", "fd06::"} & set(routes()) and "10.5.0.0" in routes()
+
+
+def test_a_route_is_replaced_and_removed(kernel: Kernel, eth0: Netdev) -> None:
+    targets = [ipaddress.ip_network(text) for text in ("198.51.100.0/24", "fd77::/64")]
+    hops = {4: ("10.0.0.2", "10.0.0.3"), 6: ("fd00::2", "fd00::3")}
+    with Rtnl(kernel) as rtnl:
+        for target in targets:
+            for hop in hops[target.version]:
+                rtnl.replace_route(target, [(eth0.ifindex, ipaddress.ip_address(hop))], 99)
+            family = socket.AF_INET if target.version == 4 else socket.AF_INET6
+            (route,) = kernel.iproute.get_routes(family=family, proto=99)
+            assert route.get_attr("RTA_GATEWAY") == hops[target.version][1]
+            with pytest.raises(ProcessLookupError):
+                rtnl.remove_route(target, 98)
+            rtnl.remove_route(target, 99)
+            assert not list(kernel.iproute.get_routes(family=family, proto=99))
+
+
+def test_devices(kernel: Kernel, eth0: Netdev) -> None:
+    eth0.add_address("fd00::7/64", dad=True)
+    with Rtnl(kernel) as rtnl:
+        devices = {device.name: device for device in rtnl.devices()}
+        usable = [str(address.ip) for _, address in rtnl.addresses(tentative=False)]
+        every = [str(address.ip) for _, address in rtnl.addresses()]
+    running = 0x1 | 0x40
+    assert devices["eth0"].ifindex == eth0.ifindex and devices["eth0"].mtu == 1500
+    assert devices["eth0"].flags & running == running
+    assert "fd00::7" in every and "fd00::7" not in usable and "fd00::1" in usable
