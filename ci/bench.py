@@ -11,11 +11,16 @@ from pathlib import Path
 
 from rich.console import Console
 
+import bench_dce
 import bench_isolation
 import bench_kernel
 from figures import table
 
-MEASURED = {"kernel": bench_kernel.measure_all, "isolation": bench_isolation.measure_all}
+MEASURED = {
+    "kernel": bench_kernel.measure_all,
+    "isolation": bench_isolation.measure_all,
+    "dce": bench_dce.measure_all,
+}
 
 
 def main() -> int:

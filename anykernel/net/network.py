@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from anykernel.kernel.process import Process
 
 R = TypeVar("R")
+PRISTINE_MOST = 128
+"""Nodes that can be had again as they were booted: the host process may have only so many
+mappings, of which each page of a snapshot that was written to costs some."""
 QUIET_NS = 3600 * 10**9
 """Programs of which none has had a turn for so long wait for what never comes."""
 Addresses = str | tuple[str, ...] | list[str]
@@ -76,8 +79,8 @@ class Network:
             raise UsageError(f"{name!r} is no name for a new node: it is empty, or there is one")
         if index == len(self._booted):
             made = Node(self.host.boot(), self.image)
-            made.instance.snapshot()
-            made._save()
+            if index < PRISTINE_MOST:
+                made.keep()
             self._booted.append(made)
         node = self._booted[index]
         self._nodes[name] = node
@@ -466,21 +469,24 @@ class Network:
 
     def restore(self, snapshot: int) -> None:
         """Back to a snapshot, which stays; later nodes, links, programs are gone.  0: an empty
-        network."""
+        network.  Of more than 128 nodes none can be gone: raises UsageError."""
         if not 0 <= snapshot <= len(self._levels):
             raise UsageError(f"there is no snapshot {snapshot}: there are {len(self._levels)}")
-        self.hub.clear()
         nodes, links, ports = self._levels[snapshot - 1] if snapshot else ([], 0, 0)
-        depth = 1 + snapshot
         gone = list(self._nodes.values())[len(nodes) :]
-        commands = [("HK_RESTORE", node.index, depth) for node in nodes]
-        commands += [("HK_RESTORE", node.index, 1) for node in gone]
+        if any(not node.kept for node in gone):
+            raise UsageError(
+                f"nodes behind the first {PRISTINE_MOST} can't be taken back: make all of them "
+                "before the first snapshot"
+            )
+        self.hub.clear()
+        back = [(node, snapshot + node.kept) for node in nodes] + [(node, 1) for node in gone]
+        commands = [("HK_RESTORE", node.index, depth) for node, depth in back]
         commands.append(("HK_NET_LOAD", 0, snapshot) if snapshot else ("HK_NET_RESET", 0, 0))
         self._batch(commands)
-        for members, level in ((nodes, depth), (gone, 1)):
-            for node in members:
-                node.instance.came_back(level)
-                node._load(level)
+        for node, depth in back:
+            node.instance.came_back(depth)
+            node._load(depth)
         del self._levels[snapshot:]
         kept = {node.name: node for node in nodes}
         self._nodes = kept

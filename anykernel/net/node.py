@@ -24,14 +24,19 @@ class Node(Kernel):
         self.index = instance.index
         self.name = f"n{self.index}"
         self.ports: list[Port] = []
+        self.kept = False
+        """Its first snapshot is of how it was booted."""
+        self.printed = len(self.log.text())
+        """Characters that its log had when it was booted."""
 
     def __repr__(self) -> str:
         return f"<Node {self.name}, Linux {self.image.release} at {self.clock.seconds:.6f} s>"
 
-    @property
-    def printed(self) -> int:
-        """Characters that its log had when it was booted."""
-        return self._saved[0].log[0]
+    def keep(self) -> None:
+        """Takes its first snapshot."""
+        self.instance.snapshot()
+        self._save()
+        self.kept = True
 
     def join(self, name: str, scheduler: Scheduler) -> None:
         """It is part of a network from now on."""

@@ -250,6 +250,7 @@ static uint32_t execute_for(struct kernel *k, struct hk_command *c)
 		return HK_DEAD;
 	running = c->op == HK_RESTORE ? NULL : k;
 	header()->running = c->kernel + 1;
+	k->configured |= c->op == HK_SYSCALL;
 	if (engine_has(k) && k->state.now < engine_now())
 		k->state.now = engine_now();
 	return execute_one(k, c);

@@ -38,6 +38,7 @@ struct kernel {
 	struct hk_kernel *shared;
 	uint8_t *console, *capture;
 	bool booted;
+	bool configured;	/* by system calls, since the network last ran */
 	struct host_state state;
 
 	uint8_t *base;		/* image, then RAM */
@@ -100,6 +101,7 @@ void load_kernel(struct kernel *k, int fd);
 void load_learn(struct kernel *k, int fd);
 struct hk_header *header(void);
 void boot_kernel(struct kernel *k);
+void drop_code(struct kernel *k);
 /* ops.c */
 void kernel_start(struct kernel *k);
 uint64_t clock_now(struct kernel *k);

@@ -60,6 +60,12 @@ struct hk_header *header(void)
 
 static int image_fd;
 
+/* What only booting and preparing run need not stay mapped; the rest comes back when used. */
+void drop_code(struct kernel *k)
+{
+	madvise(k->base, k->low - k->base, MADV_DONTNEED);
+}
+
 void boot_kernel(struct kernel *k)
 {
 	uint64_t start = wall_ns();
@@ -68,8 +74,7 @@ void boot_kernel(struct kernel *k)
 	snapshot_prepare(k);
 	kernel_start(k);
 	load_learn(k, image_fd);
-	/* What only boot runs need not stay mapped; the rest comes back when used. */
-	madvise(k->base, k->low - k->base, MADV_DONTNEED);
+	drop_code(k);
 	k->booted = true;
 	k->shared->boot_ns = wall_ns() - start;
 	k->shared->now = k->state.now;

@@ -10,6 +10,9 @@
 /* Events after which the client is asked for its opinion: it watches the budget. */
 #define SLICE 20000
 
+/* Kernels of which all mapped pages of code may count in the process' RSS. */
+#define FEW 128
+
 struct net *const net = (struct net *)ARENA_AT;
 
 /* Copies of the arena, one for each level of snapshots. */
@@ -311,9 +314,23 @@ static void give_backs(struct hk_command *c)
 	net->back_count = 0;
 }
 
+/* Where there are very many, code that only their configuration ran is not kept mapped. */
+static void drop_codes(void)
+{
+	for (uint32_t i = 0; net->queued > FEW && i < net->queued; i++) {
+		struct kernel *k = &kernels[net->queue[i]->kernel];
+
+		if (k->configured)
+			drop_code(k);
+		k->configured = false;
+	}
+}
+
 static uint32_t net_run(struct hk_command *c)
 {
 	bool more = true;
+
+	drop_codes();
 
 	while (more && !net->back_count) {
 		if (engine_pauses())
