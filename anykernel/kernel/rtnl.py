@@ -17,9 +17,8 @@ if TYPE_CHECKING:
     from anykernel.kernel.process import Process
     from anykernel.kernel.sockets import Socket
 
-NEWLINK, DELLINK, GETLINK, NEWADDR, GETADDR, NEWROUTE, DELROUTE, GETROUTE, NEWNEIGH = (
-    16, 17, 18, 20, 22, 24, 25, 26, 28,
-)  # fmt: skip
+NEWLINK, DELLINK, GETLINK, NEWADDR, DELADDR, GETADDR = 16, 17, 18, 20, 21, 22
+NEWROUTE, DELROUTE, GETROUTE, NEWNEIGH = 24, 25, 26, 28
 REQUEST, ACK, CREATE, REPLACE, DUMP = 0x1, 0x4, 0x400, 0x100, 0x300
 ERROR, DONE = 2, 3
 STATIC = 4
@@ -191,6 +190,13 @@ class Rtnl:
         if value.version == 4 and value.network.prefixlen < 31:
             body += _attribute(4, value.network.broadcast_address.packed)
         self._request(NEWADDR, CREATE, body)
+
+    def remove_address(self, ifindex: int, text: str) -> None:
+        """Removes an address.  Raises OSError (EADDRNOTAVAIL) where the device doesn't have it."""
+        value = interface(text)
+        length = value.network.prefixlen
+        body = struct.pack("=BBBBI", _family(value.version), length, 0, 0, ifindex)
+        self._request(DELADDR, 0, body + _attribute(2, value.ip.packed))
 
     def add_neighbour(self, ifindex: int, text: str, mac: bytes) -> None:
         """Adds a permanent neighbour, so that nothing is asked by ARP or NDP."""

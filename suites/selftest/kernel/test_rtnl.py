@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import socket
 import subprocess
@@ -50,6 +51,17 @@ def test_an_address_of_a_point_to_point_link(kernel: Kernel, eth0: Netdev) -> No
 def test_what_is_no_address(eth0: Netdev, text: str) -> None:
     with pytest.raises(UsageError, match=r"such as 10.0.0.1/24"):
         eth0.add_address(text)
+
+
+def test_an_address_is_removed(kernel: Kernel, eth0: Netdev) -> None:
+    with Rtnl(kernel) as rtnl:
+        rtnl.remove_address(eth0.ifindex, "10.0.0.1/24")
+        assert "10.0.0.1" not in addresses(kernel, eth0.ifindex)
+        rtnl.remove_address(eth0.ifindex, "fd00::1/64")
+        assert "fd00::1" not in addresses(kernel, eth0.ifindex)
+        with pytest.raises(OSError) as caught:
+            rtnl.remove_address(eth0.ifindex, "10.0.0.1/24")
+    assert caught.value.errno == errno.EADDRNOTAVAIL
 
 
 def test_an_address_twice(eth0: Netdev) -> None:
