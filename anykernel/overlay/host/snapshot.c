@@ -28,6 +28,9 @@
  * mappings, and a kernel has some forty stacks: of a thousand kernels none would be
  * left for snapshots. */
 #define MANY 128
+/* Of those kernels, hot pages that are no farther apart than this become one
+ * mapping; what lies between is saved, too. */
+#define BRIDGE 16
 /* The buffer of a page that held nothing. */
 #define ZEROES 0x7fffffff
 
@@ -221,24 +224,39 @@ int snapshot_restore(struct kernel *k, uint32_t depth)
 	return 0;
 }
 
+/* Saves a page that is written to and those that join it to hot ones. */
+static void heat(struct kernel *k, uint32_t page, uint32_t *first, uint32_t *last)
+{
+	uint32_t reach = k->index >= MANY ? BRIDGE : 0, pages = page_count(k);
+
+	for (uint32_t i = 1; i <= reach && i <= page && *first == page; i++)
+		if (is_saved(k, page - i))
+			*first = page - i + 1;
+	for (uint32_t i = 1; i <= reach && page + i < pages && *last == page; i++)
+		if (is_saved(k, page + i))
+			*last = page + i - 1;
+	for (uint32_t i = *first; i <= *last; i++)
+		if (!is_saved(k, i))
+			save(k, i, i != page && is_zero(k->low + i * PAGE));
+}
+
 /* A write to `address` was refused.  True: it may be repeated.  False: the
  * address is not the kernel's, or in the lowest page of the running stack. */
 bool snapshot_fault(struct kernel *k, uint8_t *address)
 {
-	uint8_t *start;
-	uint32_t page;
+	uint32_t page, first, last;
 	bool done;
 
 	if (address < k->low || address >= k->high)
 		return false;
-	page = (address - k->low) / PAGE;
-	start = k->low + page * PAGE;
-	if (!restoring && k->guard[page] && k->lib->stack_low == (uint64_t)start)
+	first = last = page = (address - k->low) / PAGE;
+	if (!restoring && k->guard[page] && k->lib->stack_low == (uint64_t)(k->low + page * PAGE))
 		return false;
 	saving = true;
 	if (!restoring && k->depth && !is_saved(k, page))
-		save(k, page, false);
-	done = mprotect(start, PAGE, PROT_READ | PROT_WRITE) == 0;
+		heat(k, page, &first, &last);
+	done = mprotect(k->low + first * PAGE, (last - first + 1) * PAGE,
+			PROT_READ | PROT_WRITE) == 0;
 	if (done && !restoring)
 		k->guard[page] = 0;
 	if (!done && errno == ENOMEM)

@@ -78,15 +78,8 @@ def test_every_kernel_is_restored(start: HostFactory) -> None:
             stripe(instance, 100, FIRST + 1)
 
 
-@few
-@pytest.mark.parametrize("seed", range(4))
-def test_against_a_model(start: HostFactory, seed: int) -> None:
-    """Random writes, snapshots and restores of kernels that compete for the last mappings."""
-    choose = random.Random(seed)
-    host = start(kernels=FULL + 5)
-    tried = host.instances[:3]
-    use_up(host, host.instances[3:])
-    used = choose.sample(range(FIRST, PAGES), 40)
+def against_a_model(choose: random.Random, tried: list[Instance], used: list[int]) -> None:
+    """Random writes, snapshots and restores; a dictionary and a hash say what must be there."""
     ram = {k: k.syscall(Fake.RAM, 0) for k in tried}
     model: dict[Instance, dict[int, int]] = {k: {} for k in tried}
     saved: dict[Instance, list[tuple[dict[int, int], int]]] = {k: [] for k in tried}
@@ -110,6 +103,24 @@ def test_against_a_model(start: HostFactory, seed: int) -> None:
     for k in tried:
         for page in used:
             assert k.syscall(Fake.PEEK, ram[k] + page * 4096 + 8) == model[k].get(page, 0)
+
+
+@few
+@pytest.mark.parametrize("seed", range(4))
+def test_kernels_that_compete_for_mappings(start: HostFactory, seed: int) -> None:
+    choose = random.Random(seed)
+    host = start(kernels=FULL + 5)
+    use_up(host, host.instances[3:])
+    against_a_model(choose, host.instances[:3], choose.sample(range(FIRST, PAGES), 40))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_kernels_that_join_hot_pages(start: HostFactory, seed: int) -> None:
+    """Those behind the first 128 save what lies between hot pages, too."""
+    choose = random.Random(seed)
+    host = start(kernels=129)
+    against_a_model(choose, host.instances[128:], choose.sample(range(FIRST, FIRST + 600), 60))
+    assert mappings(host) < 1000
 
 
 def test_all_levels_may_save_all_pages(start: HostFactory) -> None:
