@@ -18,6 +18,8 @@ from anykernel.net.programs import Hub, Killed, Program
 from anykernel.net.wire import VERDICTS, Passage, Wire
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from anykernel.build.image import Image
     from anykernel.host import Host
     from anykernel.kernel.netdev import Netdev
@@ -448,6 +450,30 @@ class Network:
         if port is None:
             return "?", "?"
         return port.link.name, port.link.name if passage.towards else port.node.name
+
+    def port(self, number: int) -> Port:
+        """The port that a Passage names.  Raises UsageError for one that is gone."""
+        if number not in self._ports:
+            raise UsageError(f"port {number} is not of this network, or no more")
+        return self._ports[number]
+
+    # Pictures
+
+    def plot(self, path: str | Path, **options: Any) -> None:
+        """Draws nodes and links: PNG or SVG by the path's suffix.  Options of plot.topology().
+        Raises UsageError for other suffixes, and where matplotlib is not installed."""
+        from anykernel.net.plot import topology as draw
+
+        draw(self, path, **options)
+
+    def plot_packets(self, path: str | Path, passages: Iterable[Passage], **options: Any) -> None:
+        """Draws captured frames (of link.capture(), of several links, too) as a sequence
+        diagram.  Options of plot.sequence(); raises as plot()."""
+        from anykernel.net.passages import steps
+        from anykernel.net.plot import sequence
+
+        in_order = sorted(passages, key=lambda passage: passage.time_ns)
+        sequence(steps(self, in_order), path, **options)
 
     # State
 

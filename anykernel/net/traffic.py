@@ -14,6 +14,8 @@ from anykernel.net.jobs import Job, JobStats
 from anykernel.net.tcpinfo import tcp_info
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from anykernel.kernel.process import Process
     from anykernel.kernel.sockets import Socket
     from anykernel.net.network import Network
@@ -224,6 +226,14 @@ class Bulk(Flow):
         if not self.samples:
             raise UsageError("there are no samples: give sample=, and run")
         return [(seconds, float(info[field])) for seconds, info in self.samples]
+
+    def plot(self, path: str | Path, *fields: str) -> None:
+        """Draws curves of TCP_INFO's fields (snd_cwnd if none is given): PNG or SVG by the path's
+        suffix.  Raises UsageError."""
+        from anykernel.net.plot import curves
+
+        named = fields or ("snd_cwnd",)
+        curves({f: self.curve(f) for f in named}, path, title=self.name, step=True)
 
 
 class Cbr(Flow):
