@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 CHAIN = {"rate": "1Gbit", "delay": "100us"}
 BYTES = 125_000_000
 MANY = 1000
-MANY_MEMORY = 16 << 20
+MANY_MEMORY = 20 << 20
 RIG_LENGTHS = (1, 2, 4, 8, 16, 20)
 RIG_SECONDS = 200.0
 RIG_RATE = "100Mbit"
