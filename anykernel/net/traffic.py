@@ -27,6 +27,8 @@ CHUNK = 1 << 16
 WAITALL = 0x100
 CONGESTION = 13
 FIRST_PORT = 5001
+PATTERN = bytes(range(256)) * 257
+"""What is sent."""
 
 Curve = list[tuple[float, float]]
 """(seconds, value), ready to plot."""
@@ -109,7 +111,10 @@ class Flow:
         return all(program.done for program in self.programs if not program.daemon)
 
     def _buffer(self, process: Process, size: int) -> int:
-        return process.instance.user.alloc(size).address
+        """Room for payload, which is the same in each run: user memory is part of no snapshot."""
+        buffer = process.instance.user.alloc(size)
+        buffer.view[:size] = (PATTERN * (size // len(PATTERN) + 1))[:size]
+        return buffer.address
 
 
 class Bulk(Flow):
@@ -438,7 +443,7 @@ class Ping(Flow):
 
 def checksum(data: bytes) -> int:
     """The Internet checksum (RFC 1071) of an even number of bytes, or of one more with a zero."""
-    total = sum(struct.unpack(f">{(len(data) + 1) // 2}H", data + b"\0" * (len(data) % 2)))
+    total: int = sum(struct.unpack(f">{(len(data) + 1) // 2}H", data + b"\0" * (len(data) % 2)))
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
     return ~total & 0xFFFF

@@ -28,7 +28,7 @@ def test_example_runs(pytester: pytest.Pytester, example: str) -> None:
     result.assert_outcomes(passed=example.count("def test_"))
 
 
-@pytest.mark.parametrize("page", ["kernel", "isolation", "mocks"])
+@pytest.mark.parametrize("page", ["kernel", "isolation", "mocks", "network"])
 def test_examples_of_a_page_run(pytester: pytest.Pytester, page: str) -> None:
     text = (DOCS / f"{page}.md").read_text()
     pytester.makeini("[pytest]\nfilterwarnings = error\n")
