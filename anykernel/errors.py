@@ -72,6 +72,10 @@ class Deadlock(KernelError):
         super().__init__(f"{what}\n{tasks}" if tasks else what)
 
 
+class LeakedMemory(KernelError):
+    """Memory that nobody frees any more: of a kernel, whose kmemleak says so, or of a unit."""
+
+
 class HostDied(KernelError):
     """The process that the kernel ran in is gone."""
 

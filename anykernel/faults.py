@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from anykernel.errors import KernelError, UsageError
+from anykernel.errors import KernelError, LeakedMemory, UsageError
 
 if TYPE_CHECKING:
     from anykernel.kernel import Kernel
@@ -33,10 +33,6 @@ JUMP = b"\xe9"
 LEAKS = "/sys/kernel/debug/kmemleak"
 OLD_ENOUGH = 6
 """Seconds after which kmemleak looks at an allocation (MSECS_MIN_AGE, mm/kmemleak.c)."""
-
-
-class LeakedMemory(KernelError):
-    """Memory that nobody points to any more, after an allocation failed."""
 
 
 def failing_allocations(

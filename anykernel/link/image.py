@@ -12,22 +12,20 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from anykernel import cache
 from anykernel.build import Image
-from anykernel.build.compile import LIKE, compile_c
 from anykernel.build.relink import relink, strip
 from anykernel.errors import BuildError
 from anykernel.link import debuginfo, policy
 from anykernel.link.components import homes, listed, objects
 from anykernel.link.select import Selection, select
 from anykernel.link.stubs import Generator, Stub, Wanted
-from anykernel.link.variants import offered, variant_text
-from anykernel.settings import settings
+from anykernel.link.substitutes import substitutes
+from anykernel.link.variants import offered
 
 FORMAT = "2"
 """Of the entry in the cache and the stubs' C."""
@@ -75,16 +73,9 @@ def _make(
     generator = Generator(debuginfo.program(image.vmlinux), image.objects, paths, have, rules)
     missing = selection.missing.values()
     text = generator.generate(Wanted(one.symbol, one.home.path, one.users) for one in missing)
-    (to / "stubs.c").write_text(text)
     with tempfile.TemporaryDirectory(prefix="anykernel-link-") as scratch:
         work = Path(scratch)
-        sources = [to / "stubs.c"]
-        for variant, symbols in generator.variants.items():
-            sources.append(to / f"variant-{variant.name}.c")
-            sources[-1].write_text(variant_text(variant, symbols))
-        sources += sorted(generator.bodies)
-        with ThreadPoolExecutor(settings().jobs) as threads:
-            made = list(threads.map(lambda source: _compile(image, source, work), sources))
+        made = substitutes(image, text, generator, to, work, image.tree / "arch/lib/kernel")
         library = set(listed(image)[1])
         chosen = [image.objects / o.path for o in selection.objects if o.path not in library]
         (work / "link").mkdir()
@@ -112,11 +103,3 @@ def _make(
         "components": " ".join(selection.components),
     }
     return data, [name, "vmlinux", "ledger.json"]
-
-
-def _compile(image: Image, source: Path, work: Path) -> Path:
-    to = work / f"stub-{source.parent.name}-{source.stem}.o"
-    extra = ["-g0", "-fno-builtin", f"-I{image.tree}/arch/lib/kernel"]
-    extra += ["-Werror"] if source.name == "stubs.c" else []  # what people wrote may warn
-    compile_c(image, source, to, like=LIKE, extra=extra, cached=False)
-    return to

@@ -30,7 +30,8 @@ from anykernel.link.components import homes, objects
 from anykernel.link.objects import Object, read
 from anykernel.link.policy import Policy
 from anykernel.link.stubs import Generator, Wanted
-from anykernel.link.variants import offered, variant_text
+from anykernel.link.substitutes import substitutes
+from anykernel.link.variants import offered
 from anykernel.settings import settings
 
 FORMAT = "5"
@@ -134,17 +135,7 @@ def _make(
         files = [*own, runtime.result(), *(image.objects / one.path for one in chosen)]
         parts = [read(file, file.name) for file in files]
         text, generator, empty = _stubs(image, parts, rules)
-        (to / "stubs.c").write_text(text)
-        sources = [to / "stubs.c"]
-        for variant, symbols in generator.variants.items():
-            source = work / f"variant-{variant.name}.c"
-            source.write_text(variant_text(variant, symbols))
-            sources.append(source)
-        for source in [*sources, *sorted(generator.bodies)]:
-            files.append(work / f"stub-{source.stem}.o")
-            strict = ["-Werror"] if source == sources[0] else []
-            flags = ["-g0", "-fno-builtin", f"-I{RUNTIME}", *strict]
-            compile_c(image, source, files[-1], like=LIKE, extra=flags, cached=False)
+        files += substitutes(image, text, generator, to, work, RUNTIME)
         _link(files, empty, work)
         shutil.copyfile(work / LIBRARY, to / LIBRARY)
     os.symlink(image.objects, to / "objects")  # where a reader finds the types of the others

@@ -7,7 +7,7 @@ import difflib
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from anykernel.errors import KernelError, UsageError
+from anykernel.errors import LeakedMemory, UsageError
 from anykernel.kernel.log import Log
 from anykernel.link import debuginfo
 from anykernel.link.debuginfo import Signature
@@ -21,10 +21,6 @@ from anykernel.unit.mocks import Mock
 if TYPE_CHECKING:
     from anykernel.build import Image
     from anykernel.host import Instance
-
-
-class Leak(KernelError):
-    """A unit kept memory that it should have freed."""
 
 
 class Allocation(NamedTuple):
@@ -207,10 +203,10 @@ class Unit(Names):
             return [Allocation(*words[3 * i : 3 * i + 3]) for i in range(min(count, room))]
 
     def assert_no_leaks(self) -> None:
-        """Raises Leak."""
+        """Raises LeakedMemory."""
         lines = [f"  {a.size} bytes at {a.address:#x} (allocation {a.number})" for a in self.live]
         if lines:
-            raise Leak("\n".join(["the unit still holds memory:", *lines[:20]]))
+            raise LeakedMemory("\n".join(["the unit still holds memory:", *lines[:20]]))
 
     def check(self) -> None:
         """Raises MemoryDamage or KernelCrash when memory was overrun or used after free."""

@@ -9,11 +9,10 @@ from collections.abc import Callable
 
 import pytest
 
-from anykernel.errors import KernelCrash, UsageError
-from anykernel.faults import Fault, LeakedMemory, failing_allocations
+from anykernel.errors import KernelCrash, LeakedMemory, UsageError
+from anykernel.faults import Fault, failing_allocations
 from anykernel.kernel import Kernel
 from anykernel.unit import Unit
-from anykernel.unit.unit import Leak
 
 
 def repeat(target: Kernel | Unit, action: Callable[[], object], leaks: bool = False) -> None:
@@ -142,5 +141,5 @@ def test_a_leak_of_a_unit(unit: Callable[..., Unit]) -> None:
         text["kstrdup"]("hello", GFP_KERNEL)
         text["kstrdup"]("again", GFP_KERNEL)
 
-    with pytest.raises(Leak, match="6 bytes"):
+    with pytest.raises(LeakedMemory, match="6 bytes"):
         repeat(text, careless, leaks=True)

@@ -10,11 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anykernel.errors import KernelCrash, UsageError
+from anykernel.errors import KernelCrash, LeakedMemory, UsageError
 from anykernel.typed import Pointer
 from anykernel.unit import Unit
 from anykernel.unit.memory import MemoryDamage
-from anykernel.unit.unit import Leak
 
 Load = Callable[..., Unit]
 CUBIC = "net/ipv4/tcp_cubic.c"
@@ -234,7 +233,7 @@ def test_the_units_own_memory(unit: Load) -> None:
     copy = text["kstrdup"]("hello", 0xCC0)
     assert copy.string() == "hello"
     assert [one.size for one in text.live] == [6]
-    with pytest.raises(Leak, match=r"6 bytes at .*allocation 1"):
+    with pytest.raises(LeakedMemory, match=r"6 bytes at .*allocation 1"):
         text.assert_no_leaks()
     text["kfree_const"](copy)
     text.assert_no_leaks()
