@@ -260,6 +260,10 @@ class Instance:
         if count:
             yield 0, count
 
+    def record(self, on: bool) -> None:
+        """Whether frames that pass its netdevs are kept for captured()."""
+        self._struct.captures = on
+
     def captured(self, dev: int | None = None, clear: bool = True) -> list[Frame]:
         """The frames since the last call that cleared, as far as the ring holds them."""
         c, view, base = self._c, self._host.view, self._at + self._c.HK_CAPTURE_AT

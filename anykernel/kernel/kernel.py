@@ -191,6 +191,9 @@ class Kernel(Process):
             self.syscall("ioctl", sock.fileno(), 0x8910, request)
         return bytes(request[:16]).split(b"\0")[0].decode()
 
+    def record(self) -> None:
+        """What passes its netdevs is recorded from now on; of a lone kernel it always is."""
+
     @property
     def netdevs(self) -> Mapping[str, Netdev]:
         """The devices that add_netdev() made, by name."""

@@ -181,7 +181,8 @@ class Netdev:
         ]
 
     def recent(self) -> Sequence[Frame]:
-        """The last frames that passed, both ways, as many as the host keeps."""
+        """The last frames that passed, both ways, as many as the host keeps; of a network's node
+        only those since a capture() began, as its links keep the others."""
         self.check()
         return self.kernel.instance.captured(self.dev, clear=False)
 
@@ -190,6 +191,7 @@ class Netdev:
 
         As a with block it ends there.
         """
+        self.kernel.record()
         return Capture(self)
 
     @contextmanager

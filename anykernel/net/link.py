@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from anykernel.errors import UsageError
+from anykernel.host.instance import LONGEST_FRAME
 from anykernel.net import units
 from anykernel.net.wire import ON_THE_WIRE, VERDICTS, Passage
 
@@ -48,7 +49,9 @@ def delay(time: float | str) -> Verdict:
 
 
 def change(data: bytes) -> Verdict:
-    """Other bytes are sent in the frame's place."""
+    """Other bytes are sent in the frame's place.  Raises UsageError for none or too many."""
+    if not 1 <= len(data) <= LONGEST_FRAME:
+        raise UsageError(f"a frame has 1 to {LONGEST_FRAME} bytes, not {len(data)}")
     return Verdict("pass", 0.0, bytes(data))
 
 
@@ -161,6 +164,7 @@ class Port:
         self.netdev = netdev
         self.number = number
         self.plugged = True
+        self.cable = link.cable
         self.addresses: list[str] = []
         """Those that plug() was given."""
 
@@ -172,11 +176,28 @@ class Port:
         """Counters of what its device sent: frames, bytes, and one for each verdict."""
         return self.link.network.pipe_stats(self.number, back=False)
 
+    def save(self) -> tuple[bool, Cable, list[str]]:
+        """What a snapshot keeps of it."""
+        return self.plugged, self.cable, self.addresses
+
+    def load(self, saved: tuple[bool, Cable, list[str]]) -> None:
+        """Back to save(); the node's ports are gathered anew."""
+        self.plugged, self.cable, self.addresses = saved
+        if self.plugged:
+            self.node.ports.append(self)
+
+    @property
+    def received(self) -> dict[str, int]:
+        """Counters of what a switch sent to its device, as `sent`; elsewhere all are 0."""
+        return self.link.network.pipe_stats(self.number, back=True)
+
     def unplug(self) -> None:
-        """Pulls the cable: the device has no carrier, frames on their way to it are lost."""
+        """Pulls the cable: the device has no carrier, frames on the cable are lost.  Its addresses
+        and routes stay; link.plug(node, netdev=...) plugs it in again, there or elsewhere."""
         if self.plugged:
             self.plugged = False
             self.link.ports.remove(self)
+            self.node.ports.remove(self)
             self.link.network.command("HK_UNPLUG", self.number)
             self.netdev.carrier = False
 
@@ -192,7 +213,8 @@ class Link:
         self.cable = with_
         self.ports: list[Port] = []
         self.is_up = True
-        self._rules: list[Rule] = []
+        self.rules: tuple[Rule, ...] = ()
+        self._captures = 0
 
     def __repr__(self) -> str:
         ends = ", ".join(port.node.name for port in self.ports)
@@ -220,12 +242,12 @@ class Link:
         raise UsageError(f"{self.name} has no end at {name}")
 
     def set(self, *, sender: Node | str | None = None, **options: Any) -> None:
-        """Changes the link's options, for frames from now on; with `sender`, only of what it
-        sends.  Raises UsageError."""
+        """Changes options of all that the link has, for frames from now on; with `sender`, only
+        those of what it sends (on a switch, of its cable, both ways).  Raises UsageError."""
         if sender is None:
             self.cable = cable(self.cable, options)
         for port in self.ports if sender is None else [self.port(sender)]:
-            self.network.set_cable(port.number, cable(self.cable, options))
+            self.network.set_cable(port, cable(port.cable, options))
 
     def down(self) -> None:
         """Cuts it: devices lose their carrier, and frames on their way are lost."""
@@ -264,35 +286,53 @@ class Link:
         """
         port = None if sender is None else self.port(sender)
         made = Rule(self, decide, None if port is None else port.node)
-        self._rules.append(made)
-        self._ask()
+        self.rules += (made,)
+        self.ask()
         return made
 
     def _drop_rule(self, rule: Rule) -> None:
-        if rule in self._rules:
-            self._rules.remove(rule)
-            self._ask()
+        if rule in self.rules:
+            self.rules = tuple(other for other in self.rules if other is not rule)
+            self.ask()
 
-    def _ask(self) -> None:
+    def ask(self) -> None:
+        """Tells the host whose frames rules are asked about."""
         for port in self.ports:
-            asks = any(rule.sender in (None, port.node) for rule in self._rules)
+            asks = any(rule.sender in (None, port.node) for rule in self.rules)
             self.network.command("HK_ASK", port.number, int(asks))
 
     def decide(self, frame: Frame) -> Verdict:
         """What the rules say."""
-        for rule in list(self._rules):
+        for rule in self.rules:
             if rule.sender is None or rule.sender is frame.sender:
                 rule.seen += 1
                 verdict = rule.decide(frame)
+                if verdict is not None and not isinstance(verdict, Verdict):
+                    raise UsageError(
+                        f"a rule of {self.name} said {verdict!r}: it returns PASS (or None), "
+                        "DROP, DOUBLE, delay(time) or change(bytes)"
+                    )
                 if verdict is not None and verdict != PASS:
                     return verdict
         return PASS
+
+    # Snapshots
+
+    def save(self) -> tuple[Cable, list[Port], bool, tuple[Rule, ...]]:
+        """What a snapshot keeps of it."""
+        return self.cable, list(self.ports), self.is_up, self.rules
+
+    def load(self, saved: tuple[Cable, list[Port], bool, tuple[Rule, ...]]) -> None:
+        """Back to save(); captures go on."""
+        self.cable, ports, self.is_up, self.rules = saved
+        self.ports = list(ports)
+        self.snap()
 
     # What passed
 
     @property
     def statistics(self) -> dict[str, int]:
-        """The sum of its ports' counters: frames, bytes, and one for each verdict."""
+        """The sum of what its ports sent: frames, bytes, and one for each verdict."""
         total = dict.fromkeys(("frames", "bytes", *VERDICTS), 0)
         for port in self.ports:
             for name, value in port.sent.items():
@@ -301,9 +341,9 @@ class Link:
 
     @contextmanager
     def capture(self) -> Iterator[list[Passage]]:
-        """A list that gets each frame that is sent during the with block, whole, as its sender
-        put it on the wire: those that are lost on the way, too.  In order of time when the block
-        has ended."""
+        """A list that gets each frame that is sent during the with block, whole: those that are
+        lost on the way, too, and those that are corrupted as they arrive.  In order of time when
+        the block has ended."""
         found: list[Passage] = []
         numbers = {port.number for port in self.ports}
 
@@ -311,14 +351,22 @@ class Link:
             if passage.port in numbers and not passage.towards and passage.verdict in ON_THE_WIRE:
                 found.append(passage)
 
-        self.network.snap(self, WHOLE)
+        self._captures += 1
         stop = self.network.wire.listen(take)
+        self.snap()
         try:
             yield found
         finally:
             stop()
-            self.network.snap(self, HEADERS)
+            self._captures -= 1
+            self.snap()
             found.sort(key=lambda passage: passage.time_ns)
+
+    def snap(self) -> None:
+        """Tells the host how much of each frame to record."""
+        if self in self.network.links:  # and not restored away
+            length = WHOLE if self._captures else HEADERS
+            self.network.command("HK_LINK_SNAP", self.number, length)
 
     @contextmanager
     def pcap(self, path: str | Path) -> Iterator[list[Passage]]:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from anykernel.errors import Deadlock, KernelCrash, UsageError
 from anykernel.host.instance import LIB_TASK_EXITED
@@ -38,6 +38,15 @@ class Unfinished(TimeoutError):
     """Programs have not ended within the limit."""
 
 
+class Level(NamedTuple):
+    """Python's side of a snapshot."""
+
+    nodes: list[tuple[Node, int]]
+    """Each with the snapshot of its kernel."""
+    links: list[tuple[Link, Any]]
+    ports: list[tuple[Port, Any]]
+
+
 class Network:
     """Nodes, links and programs.  All share one event queue in virtual time, so that the same
     calls with the same seed give the same run, to the bit: `trace` is its hash.
@@ -54,7 +63,7 @@ class Network:
         self._nodes: dict[str, Node] = {}
         self._links: list[Link] = []
         self._ports: dict[int, Port] = {}
-        self._levels: list[tuple[list[Node], int, int]] = []
+        self._levels: list[Level] = []
         host.attend = self._attend
 
     def __repr__(self) -> str:
@@ -176,7 +185,10 @@ class Network:
         """Link.plug()."""
         found = self._find(node)
         given = [addresses] if isinstance(addresses, str) else list(addresses)
-        self._check_addresses(found, given)
+        held = [port.addresses for port in self._ports.values() if port.netdev is netdev]
+        kept = held[-1] if held and netdev is not None else []
+        given = [one for one in given if one not in kept]
+        self._check_addresses(found, kept + given)
         if link.kind == "p2p" and len(link.ports) == 2:
             raise UsageError(f"{link.name} has two ends already: make a segment or a switch")
         fresh = netdev is None
@@ -184,11 +196,13 @@ class Network:
             netdev = found.add_netdev(mtu=mtu, up=False)
         number = self.command("HK_PLUG", netdev.dev, link.number, kernel=found.index)
         made = Port(link, found, netdev, number)
-        made.addresses = given
+        made.addresses = kept + given
         self._ports[number] = made
         link.ports.append(made)
         found.ports.append(made)
-        self.set_cable(number, with_)
+        self.set_cable(made, with_)
+        if link.rules:
+            link.ask()
         if fresh:
             netdev.up()
         netdev.carrier = link.is_up
@@ -201,24 +215,25 @@ class Network:
 
         wanted = {interface(one).ip: one for one in given}
         for port in self._ports.values():
-            for held in port.addresses if wanted else ():
-                if interface(held).ip in wanted:
+            for held in port.addresses if wanted and port.plugged else ():
+                if interface(held).ip in wanted and not interface(held).ip.is_link_local:
                     raise UsageError(
                         f"{wanted[interface(held).ip]} for {node.name} clashes: {port.node.name}'s "
                         f"{port.netdev.name} on {port.link.name} has {held}"
                     )
 
-    def set_cable(self, port: int, with_: Cable) -> None:
-        """How frames of a port are treated, both ways of its cable."""
+    def set_cable(self, port: Port, with_: Cable) -> None:
+        """How frames of a port are treated; on a switch, both ways of its cable."""
         raw = with_.raw()
+        port.cable = with_
         pipe = self.host.ffi.cast("struct hk_pipe *", self.host.base + self.host.c.HK_IN_AT)
-        switched = self._ports[port].link.kind == "switch"
+        switched = port.link.kind == "switch"
         for back in (0, 1) if switched else (0,):
             for field, value in raw.items():
                 setattr(pipe, field, value)
             if back:
                 pipe.limit = raw["limit"] or 1000
-            self.command("HK_PIPE", port, back)
+            self.command("HK_PIPE", port.number, back)
 
     def pipe_stats(self, port: int, back: bool) -> dict[str, int]:
         """Counters of one direction."""
@@ -227,10 +242,6 @@ class Network:
         stats = self.host.ffi.cast("struct hk_pipe_stats *", at)
         found = {"frames": int(stats.frames), "bytes": int(stats.bytes)}
         return found | {name: int(stats.verdicts[i]) for i, name in enumerate(VERDICTS)}
-
-    def snap(self, link: Link, length: int) -> None:
-        """How much of each frame is recorded."""
-        self.command("HK_LINK_SNAP", link.number, length)
 
     # Topologies and addresses
 
@@ -487,10 +498,13 @@ class Network:
         results = self._batch(
             [("HK_SNAPSHOT", node.index, 0) for node in nodes] + [("HK_NET_SAVE", 0, level)]
         )
-        for node, depth in zip(nodes, results, strict=False):
+        depths = list(zip(nodes, results, strict=False))
+        for node, depth in depths:
             node.instance.took(depth)
             node._save()
-        self._levels.append((nodes, len(self._links), len(self._ports)))
+        links = [(link, link.save()) for link in self._links]
+        ports = [(port, port.save()) for port in self._ports.values()]
+        self._levels.append(Level(depths, links, ports))
         return level
 
     def restore(self, snapshot: int) -> None:
@@ -498,15 +512,15 @@ class Network:
         network.  Of more than 128 nodes none can be gone: raises UsageError."""
         if not 0 <= snapshot <= len(self._levels):
             raise UsageError(f"there is no snapshot {snapshot}: there are {len(self._levels)}")
-        nodes, links, ports = self._levels[snapshot - 1] if snapshot else ([], 0, 0)
-        gone = list(self._nodes.values())[len(nodes) :]
+        level = self._levels[snapshot - 1] if snapshot else Level([], [], [])
+        gone = list(self._nodes.values())[len(level.nodes) :]
         if any(not node.kept for node in gone):
             raise UsageError(
                 f"nodes behind the first {PRISTINE_MOST} can't be taken back: make all of them "
                 "before the first snapshot"
             )
         self.hub.clear()
-        back = [(node, snapshot + node.kept) for node in nodes] + [(node, 1) for node in gone]
+        back = level.nodes + [(node, 1) for node in gone]
         commands = [("HK_RESTORE", node.index, depth) for node, depth in back]
         commands.append(("HK_NET_LOAD", 0, snapshot) if snapshot else ("HK_NET_RESET", 0, 0))
         self._batch(commands)
@@ -514,10 +528,15 @@ class Network:
             node.instance.came_back(depth)
             node._load(depth)
         del self._levels[snapshot:]
-        kept = {node.name: node for node in nodes}
-        self._nodes = kept
-        del self._links[links:]
-        self._ports = dict(list(self._ports.items())[:ports])
+        self._nodes = {node.name: node for node, _ in level.nodes}
+        self._links = [link for link, _ in level.links]
+        self._ports = {port.number: port for port, _ in level.ports}
+        for node in self._nodes.values():
+            node.ports = []
+        for port, port_state in level.ports:
+            port.load(port_state)
+        for link, link_state in level.links:
+            link.load(link_state)
         self.wire.forget()
 
     def _batch(self, commands: list[tuple[str, int, int]]) -> list[int]:

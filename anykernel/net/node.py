@@ -42,11 +42,15 @@ class Node(Kernel):
         """It is part of a network from now on."""
         self.name = name
         self.ports = []
+        self.instance.record(False)
         self._workers.scheduler = scheduler
         host = name.encode()[:64]
         self.syscall("sethostname", host, len(host))
         # As Python has it: who sends to nobody gets BrokenPipeError.
         self.os.sigaction(signal.SIGPIPE, "ignore")
+
+    def record(self) -> None:
+        self.instance.record(True)
 
     def _next_mac(self) -> bytes:
         """02:00:<node>:<device>: no two nodes of a network have the same."""

@@ -153,6 +153,7 @@ static void reset(void)
 	net->queue = net_alloc(options.kernels * sizeof(*net->queue));
 	net->asked_end = &net->asked;
 	header()->asked = 0;
+	header()->trace = 0;
 }
 
 static void *reserve(void *at, size_t size)
@@ -360,7 +361,9 @@ static uint32_t load(struct hk_command *c)
 		return HK_BAD;
 	memcpy(ARENA_AT, saved[level], saved_size[level]);
 	header()->trace = net->trace;
-	header()->asked = !!net->asked;
+	header()->asked = 0;
+	for (const struct asked *a = net->asked; a; a = a->next)
+		header()->asked++;
 	return HK_OK;
 }
 

@@ -25,7 +25,8 @@ struct pipe {
 	uint64_t busy_until;	/* its last bit leaves then */
 	uint64_t last_arrival;
 	uint64_t rng;
-	uint64_t *leaves;	/* ring, of `with.limit`: when those that wait begin */
+	uint64_t *leaves;	/* ring, of `room`: when those that wait begin */
+	uint64_t room;		/* with.limit, or more if that was more */
 	uint32_t leave_head, leave_count;
 	struct hk_pipe_stats stats;
 };
@@ -61,6 +62,7 @@ struct link {
 enum event_kind {
 	EVENT_ARRIVES,	/* flight, at port */
 	EVENT_SWITCHED,	/* flight, that came in by port */
+	EVENT_DEPARTS,	/* flight, that a verdict held back, from port */
 	EVENT_ROOM,	/* port's netdev may send again */
 	EVENT_JOB	/* job's next round */
 };

@@ -96,8 +96,9 @@ static uint64_t hash(uint64_t h, const uint8_t *data, uint32_t length)
 	return mix(h ^ word[0], word[1] ^ length);
 }
 
+/* `f` left at `start`, and arrives at `at`. */
 static void record(struct port *port, struct pipe *p, const struct flight *f, uint64_t start,
-		   enum hk_verdict verdict)
+		   uint64_t at, enum hk_verdict verdict)
 {
 	struct hk_header *h = header();
 	struct ring ring = { shm + HK_WIRE_AT, HK_WIRE_SIZE, &h->wire_head, &h->wire_tail };
@@ -107,7 +108,8 @@ static void record(struct port *port, struct pipe *p, const struct flight *f, ui
 	ring_add(&ring, (struct hk_frame){ start, kept, f->length, port->number,
 					   verdict | (p == &port->back ? HK_TOWARDS : 0) },
 		 f->data);
-	net->trace = hash(mix(net->trace ^ start, (uint64_t)port->number << 8 | verdict), f->data,
+	net->trace = mix(net->trace ^ start, at);
+	net->trace = hash(mix(net->trace, (uint64_t)port->number << 8 | verdict), f->data,
 			  f->length);
 	h->trace = net->trace;
 }
@@ -121,13 +123,13 @@ static bool queue(struct port *port, struct pipe *p, uint64_t now, uint32_t leng
 	*start = *until > now ? *until : now;
 	if (limit) {
 		while (p->leave_count && p->leaves[p->leave_head] <= now) {
-			p->leave_head = (p->leave_head + 1) % limit;
+			p->leave_head = (p->leave_head + 1) % p->room;
 			p->leave_count--;
 		}
 		if (*start > now) {
-			if (p->leave_count == limit)
+			if (p->leave_count >= limit)
 				return false;
-			p->leaves[(p->leave_head + p->leave_count++) % limit] = *start;
+			p->leaves[(p->leave_head + p->leave_count++) % p->room] = *start;
 		}
 	}
 	*until = *start + wire_ns(p->with.rate, length);
@@ -136,14 +138,32 @@ static bool queue(struct port *port, struct pipe *p, uint64_t now, uint32_t leng
 	return true;
 }
 
-static void corrupt(struct pipe *p, struct flight *f)
+static struct flight *new_flight(const void *data, uint32_t length)
+{
+	struct flight *f = net_alloc(sizeof(*f) + length);
+
+	f->refs = 1;
+	f->length = length;
+	memcpy(f->data, data, length);
+	return f;
+}
+
+/* Flips a bit; what others have, too, is theirs as it was. */
+static struct flight *corrupt(struct pipe *p, struct flight *f)
 {
 	/* Behind the addresses: it is to reach somebody's checksum. */
 	uint64_t bits = f->length > 14 ? (f->length - 14) * 8UL : 0;
 	uint64_t bit = bits ? next_random(&p->rng) % bits : 0;
 
+	if (f->refs > 1) {
+		struct flight *own = new_flight(f->data, f->length);
+
+		flight_drop(f);
+		f = own;
+	}
 	if (bits)
 		f->data[14 + bit / 8] ^= 1 << bit % 8;
+	return f;
 }
 
 /* When a frame whose last bit leaves at `end` arrives. */
@@ -175,7 +195,7 @@ static void send(struct port *port, struct pipe *p, struct port *to, enum event_
 		 struct flight *f, uint64_t now)
 {
 	enum hk_verdict verdict = HK_PASS;
-	uint64_t start = now, at;
+	uint64_t start = now, at = 0;
 
 	if (!port->link->up) {
 		verdict = HK_DOWN;
@@ -186,7 +206,7 @@ static void send(struct port *port, struct pipe *p, struct port *to, enum event_
 	} else {
 		if (chance(p, p->with.corrupt)) {
 			verdict = HK_CORRUPT;
-			corrupt(p, f);
+			f = corrupt(p, f);
 		} else if (chance(p, p->with.reorder)) {
 			verdict = HK_LATE;
 		} else if (chance(p, p->with.duplicate)) {
@@ -201,7 +221,7 @@ static void send(struct port *port, struct pipe *p, struct port *to, enum event_
 					fly(o, f, at, kind);
 		}
 	}
-	record(port, p, f, start, verdict);
+	record(port, p, f, start, at, verdict);
 	flight_drop(f);
 }
 
@@ -216,32 +236,31 @@ static struct port *other_end(struct port *port)
 static void depart(struct port *port, struct flight *f, uint64_t now)
 {
 	struct port *to = NULL;
+	enum event_kind kind = EVENT_ARRIVES;
 
 	switch (port->link->kind) {
 	case HK_P2P:
 		to = other_end(port);
-		if (!to) {
-			record(port, &port->out, f, now, HK_DOWN);
-			flight_drop(f);
-			return;
-		}
 		break;
 	case HK_SWITCH:
-		send(port, &port->out, port, EVENT_SWITCHED, f, now);
+		to = port;
+		kind = EVENT_SWITCHED;
+		break;
+	}
+	if (port->plugged && (to || port->link->kind == HK_SEGMENT)) {
+		send(port, &port->out, to, kind, f, now);
 		return;
 	}
-	send(port, &port->out, to, EVENT_ARRIVES, f, now);
+	record(port, &port->out, f, now, 0, HK_DOWN);
+	flight_drop(f);
 }
 
 void engine_transmit(struct kernel *k, uint32_t dev, const void *frame, uint32_t length)
 {
 	struct port *port = port_of(k, dev);
-	struct flight *f = net_alloc(sizeof(*f) + length);
+	struct flight *f = new_flight(frame, length);
 	struct asked *a;
 
-	f->refs = 1;
-	f->length = length;
-	memcpy(f->data, frame, length);
 	if (!port->asks) {
 		depart(port, f, k->state.now);
 		return;
@@ -302,7 +321,7 @@ static void switched(struct port *in, struct flight *f)
 	if (f->length >= 14) {
 		learn(link, mac_at(f->data + 6), in);
 		mac = mac_at(f->data);
-		if (!(mac & 1)) {
+		if (!(mac & 1) && link->stations) {
 			struct station *s = station(link, mac);
 
 			if (s->mac && s->port->plugged && net->now - s->seen < AGEING_NS)
@@ -326,6 +345,10 @@ void wire_event(struct event *e)
 		port->wakes = false;
 		if (port->plugged && !kernels[port->kernel].shared->crash)
 			kernel_interrupt(&kernels[port->kernel], port->dev);
+		return;
+	}
+	if (e->kind == EVENT_DEPARTS) {
+		depart(port, e->flight, e->time);
 		return;
 	}
 	if (e->generation != port->link->generation + port->generation) {
@@ -386,20 +409,26 @@ static void unplug(struct port *port)
 {
 	port->plugged = false;
 	port->generation++;
+	if (port->link->kind == HK_P2P)
+		port->link->generation++;
 	net->members[port->kernel]->ports[port->dev] = NULL;
 }
 
-static uint32_t set_pipe(struct pipe *p)
+static void set_pipe(struct pipe *p)
 {
 	const struct hk_pipe *with = (const struct hk_pipe *)(shm + HK_IN_AT);
 
-	if (with->limit != p->with.limit) {
-		net_free(p->leaves, p->with.limit * sizeof(*p->leaves));
-		p->leaves = with->limit ? net_alloc(with->limit * sizeof(*p->leaves)) : NULL;
-		p->leave_head = p->leave_count = 0;
+	if (with->limit > p->room) {
+		uint64_t *larger = net_alloc(with->limit * sizeof(*larger));
+
+		for (uint32_t i = 0; i < p->leave_count; i++)
+			larger[i] = p->leaves[(p->leave_head + i) % p->room];
+		net_free(p->leaves, p->room * sizeof(*larger));
+		p->leaves = larger;
+		p->room = with->limit;
+		p->leave_head = 0;
 	}
 	p->with = *with;
-	return HK_OK;
 }
 
 static uint32_t list_asked(struct hk_command *c)
@@ -438,20 +467,21 @@ static uint32_t verdict(struct hk_command *c)
 	header()->asked--;
 	if (length) {
 		flight_drop(f);
-		f = net_alloc(sizeof(*f) + length);
-		f->refs = 1;
-		f->length = length;
-		memcpy(f->data, shm + HK_IN_AT, length);
+		f = new_flight(shm + HK_IN_AT, length);
 	}
 	if (c->args[1] == HK_DROP || !a->port->plugged) {
-		record(a->port, &a->port->out, f, time, HK_DROP);
+		record(a->port, &a->port->out, f, time, 0, HK_DROP);
 		flight_drop(f);
+	} else if (c->args[2]) {
+		/* The wire is free for others until then. */
+		event_add((struct event){ .time = time + c->args[2], .kind = EVENT_DEPARTS,
+					  .flight = f, .port = a->port });
 	} else {
 		if (c->args[1] == HK_TWICE) {
 			f->refs++;
-			depart(a->port, f, time + c->args[2]);
+			depart(a->port, f, time);
 		}
-		depart(a->port, f, time + c->args[2]);
+		depart(a->port, f, time);
 	}
 	net_free(a, sizeof(*a));
 	return HK_OK;
@@ -467,7 +497,11 @@ static uint32_t port_command(struct hk_command *c, struct port *port)
 			unplug(port);
 		return HK_OK;
 	case HK_PIPE:
-		return set_pipe(p);
+		set_pipe(p);
+		/* Its queue may wait for room by other rules, or on the cable it had before. */
+		if (port->plugged && !kernels[port->kernel].shared->crash)
+			kernel_interrupt(&kernels[port->kernel], port->dev);
+		return HK_OK;
 	case HK_PIPE_STATS:
 		memcpy(shm + HK_OUT_AT, &p->stats, sizeof(p->stats));
 		return HK_OK;
