@@ -169,7 +169,7 @@ def test_a_port_without_a_server(network: Network, pair: tuple[Node, Node]) -> N
 
 
 def test_what_is_lost_stays_lost(network: Network, pair: tuple[Node, Node]) -> None:
-    a, b = pair
+    a, _ = pair
     session = Session(network, pair, 500, interval=0.010)
     network.run(1)
     network.links[0].set(sender=a, loss="10%")
