@@ -436,7 +436,13 @@ class Instance:
         waits, timeout = op == c.HK_WAIT, int(command.timeout)
         while command.status == c.HK_AGAIN:
             limit = int(command.extra)
-            self._host.attend()
+            try:
+                self._host.attend()
+            except BaseException:
+                if calls and not waits:  # nobody will ask for its end any more
+                    self.command("HK_CANCEL", slot)
+                    self.command("HK_POLL", slot)
+                raise
             self._fill(c.HK_RESUME if calls else op, slot)
             command.timeout = timeout
             command.args[0], command.args[1] = (limit, waits) if calls else (until, 0)

@@ -64,6 +64,7 @@ class Network:
         self._links: list[Link] = []
         self._ports: dict[int, Port] = {}
         self._levels: list[Level] = []
+        self._deciding = False
         host.attend = self._attend
 
     def __repr__(self) -> str:
@@ -430,6 +431,8 @@ class Network:
         self.wire.drain()
         if not self.host.header.asked:
             return
+        if self._deciding:
+            raise UsageError("a rule can't wait for a kernel: it decides by what it sees")
         host, size = self.host, self.host.ffi.sizeof("struct hk_asked")
         frames = []
         at = host.c.HK_OUT_AT
@@ -438,8 +441,12 @@ class Network:
             data = bytes(host.view[at + size : at + size + head.length])
             frames.append((int(head.id), int(head.port), data))
             at += size + (int(head.length) + 7 & ~7)
-        for number, port, data in frames:
-            self._answer(number, self._ports[port], data)
+        self._deciding = True
+        try:
+            for number, port, data in frames:
+                self._answer(number, self._ports[port], data)
+        finally:
+            self._deciding = False
 
     def _answer(self, number: int, port: Port, data: bytes) -> None:
         c = self.host.c

@@ -94,6 +94,11 @@ def wire_ns(size: int, rate: float) -> int:
     return ceil(Fraction((max(size + 4, 64) + 8 + 12) * 8 * 10**9) / Fraction(rate))
 
 
+def crash(node: Node) -> None:
+    """A wild write in its kernel."""
+    node.inside.memset(16, 1, 8)
+
+
 def gaps(times: Sequence[int]) -> list[int]:
     return [later - earlier for earlier, later in pairwise(times)]
 
