@@ -187,7 +187,7 @@ def test_shell_is_a_prompt_on_a_kernel(kernel: Kernel) -> None:
 
 
 def test_suites_are_listed() -> None:
-    assert run("suite").stdout.split() == ["fuzz", "isolation", "smoke"]
+    assert run("suite").stdout.split() == ["dce", "fuzz", "isolation", "smoke"]
 
 
 def test_an_unknown_suite() -> None:
