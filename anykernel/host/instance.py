@@ -25,8 +25,6 @@ LIB_SYS_NETDEV_CARRIER = 0x10003
 LIB_SYS_SHOW_TASKS = 0x10004
 LIB_SYS_CALL = 0x10005
 LIB_CALL_ARGS = 12
-UNIT_ANSWER = 0x20000
-UNIT_ASKS = 1
 CALL_WORDS = LIB_CALL_ARGS + 2
 CALL = struct.Struct(f"<{CALL_WORDS}Q")
 RESULT = struct.Struct("<2Q")
@@ -127,12 +125,12 @@ class Instance:
         self,
         address: int,
         words: Sequence[int],
-        asked: Callable[[], tuple[int, int]] | None = None,
+        more: Callable[[int], tuple[int, ...] | None] | None = None,
     ) -> tuple[int, int]:
         """Calls a function of the kernel in its first process; (rax, rdx) when it returns.
 
-        asked: gives the answer when the library asks in the middle of the call, as only a
-        unit's does.  Raises as syscall().
+        more: gives the request (number, arguments) that is to follow a result in the middle of
+        the call, as only a unit has them; None: it is the end.  Raises as syscall().
         """
         buffer = self._call_buffer
         if buffer is None:
@@ -140,8 +138,8 @@ class Instance:
         view = buffer.view
         CALL.pack_into(view, 0, *words, *(0 for _ in range(CALL_WORDS - len(words))))
         result = self.syscall(LIB_SYS_CALL, address, buffer.address)
-        while result == UNIT_ASKS and asked is not None:
-            result = self.syscall(UNIT_ANSWER, *asked())
+        while more is not None and (request := more(result)) is not None:
+            result = self.syscall(*request)
         self._checked(result)
         low, high = RESULT.unpack_from(view, 8 * LIB_CALL_ARGS)
         return low, high

@@ -159,7 +159,12 @@ class Unit(Names):
         return numbers["UNIT_STUBS"] - numbers["UNIT_CALLBACKS"]
 
     def _call(self, address: int, words: list[int]) -> tuple[int, int]:
-        return self.instance.call(address, words, asked=self._answer)
+        return self.instance.call(address, words, self._more)
+
+    def _more(self, result: int) -> tuple[int, ...] | None:
+        """What a stub that Python answers for is to return, when it asks."""
+        numbers = self.control.numbers
+        return (numbers["UNIT_ANSWER"], *self._answer()) if result == numbers["UNIT_ASKS"] else None
 
     def _answer(self) -> tuple[int, int]:
         control = self.control
