@@ -10,6 +10,7 @@ from __future__ import annotations
 import ipaddress
 import socket
 import struct
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,6 +18,7 @@ import pytest
 if TYPE_CHECKING:
     from anykernel.kernel.process import Process
     from anykernel.net import Network
+    from anykernel.net.node import Node
 
 NEWLINK, NEWADDR, DELADDR = 16, 20, 21
 GROUPS = 0x1 | 0x10
@@ -52,8 +54,9 @@ class Told:
         return found
 
 
-def test_dumps_are_each_kernels_own(network: Network) -> None:
+def test_dumps_are_each_kernels_own(network: Network, needs_ipv6: Callable[[Node], None]) -> None:
     star = network.star(4)
+    needs_ipv6(star.centre)
     plan = network.address(ipv6=True)
     network.route()
 

@@ -11,6 +11,7 @@ import errno
 import hashlib
 import random
 import socket
+from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
@@ -48,7 +49,9 @@ class Path(NamedTuple):
 
 
 @pytest.fixture(params=[4, 6], ids=["IPv4", "IPv6"])
-def path(request: pytest.FixtureRequest, network: Network) -> Path:
+def path(
+    request: pytest.FixtureRequest, network: Network, needs_ipv6: Callable[[Node], None]
+) -> Path:
     """a - r1 - r2 - b, where r1 - r2 is the small one."""
     nodes = [network.node(name) for name in ("a", "r1", "r2", "b")]
     links = [
@@ -56,8 +59,8 @@ def path(request: pytest.FixtureRequest, network: Network) -> Path:
         for x, y, mtu in zip(nodes, nodes[1:], (1500, SMALL, 1500), strict=False)
     ]
     version: int = request.param
-    if version == 6 and not nodes[0].os.exists("/proc/sys/net/ipv6"):
-        pytest.skip("this kernel has no IPv6")
+    if version == 6:
+        needs_ipv6(nodes[0])
     plan = network.address(ipv6="fd00::/48" if version == 6 else None)
     network.route()
     network.run(5)  # link-local addresses are no duplicates
@@ -231,7 +234,7 @@ def test_who_may_be_fragmented_is(network: Network, path: Path) -> None:
         sock = process.socket(path.family, socket.SOCK_DGRAM)
         sock.bind(("0.0.0.0" if path.version == 4 else "::", 9))
         sock.settimeout(20)
-        found = []
+        found: list[bytes] = []
         while len(found) < 3:
             try:
                 found.append(sock.recv(2000))

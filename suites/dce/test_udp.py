@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import socket
 import struct
+from collections.abc import Callable
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ import pytest
 if TYPE_CHECKING:
     from anykernel.kernel.process import Process
     from anykernel.net import Network
+    from anykernel.net.node import Node
 
 HEADERS = 14 + 20 + 8
 OVERHEAD = 8 + 4 + 12
@@ -72,12 +74,16 @@ class Exchange:
 
 @pytest.mark.parametrize(("family", "address"), [(2, "10.0.0.2"), (10, "fd00::2")])
 @pytest.mark.parametrize("size", [4, 1472, 20_000])
-def test_all_that_is_sent_arrives(network: Network, family: int, address: str, size: int) -> None:
+def test_all_that_is_sent_arrives(
+    network: Network, needs_ipv6: Callable[[Node], None], family: int, address: str, size: int
+) -> None:
     """Also in fragments: 20,000 bytes are 14 of them."""
     a, b = network.node(), network.node()
-    network.link(a, b, rate="100Mbit", delay="2ms", addresses=(
-        ["10.0.0.1/24", "fd00::1/64"], ["10.0.0.2/24", "fd00::2/64"],
-    ))  # fmt: skip
+    ends = ("10.0.0.1/24", "10.0.0.2/24")
+    if family == socket.AF_INET6:
+        needs_ipv6(a)
+        ends = ("fd00::1/64", "fd00::2/64")
+    network.link(a, b, rate="100Mbit", delay="2ms", addresses=ends)
     one = Exchange(network, 50, size, family)
     network.start(one.receiver, on=b)
     network.start(one.sender, address, 0.010, on=a)
