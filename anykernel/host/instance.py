@@ -41,6 +41,13 @@ RECORD = struct.Struct("<QIIII")
 SKIP = 0xFFFFFFFF
 
 
+def refusal(result: int) -> str:
+    """Why the host did not execute a command, by what it returned."""
+    if result == -errno.EBUSY:
+        return "its process is in a call or in a job already: each program needs a process"
+    return os.strerror(-result)
+
+
 @dataclass(frozen=True, slots=True)
 class Frame:
     """A frame that passed a netdev; rx is towards the kernel."""
@@ -472,7 +479,7 @@ class Instance:
             dead = int(self._host.header.crashed) - 1 if status == c.HK_CRASHED else self.index
             raise KernelCrash(CrashReport.read(self._host, dead))
         if status == c.HK_BAD:
-            raise UsageError(f"{what}: {os.strerror(-result)}")
+            raise UsageError(f"{what}: {refusal(result)}")
         raise AssertionError(f"{what}: status {status}")
 
     def _task_list(self) -> str:

@@ -7,6 +7,8 @@ import struct
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from greenlet import GreenletExit
+
 from anykernel.errors import UsageError
 from anykernel.kernel.syscalls import NUMBERS
 
@@ -97,7 +99,11 @@ class Job:
     def wait(self, what: str = "its traffic") -> JobStats:
         """In a program: until the job is over."""
         if not self.stats.over:
-            self._network.hub.wait_task(self.process, what)
+            try:
+                self._network.hub.wait_task(self.process, what)
+            except GreenletExit:
+                self.stop()
+                raise
         return self.stats
 
     def stop(self) -> None:

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from anykernel.errors import Deadlock, KernelCrash, UsageError
-from anykernel.host.instance import LIB_TASK_EXITED
+from anykernel.host.instance import LIB_TASK_EXITED, refusal
 from anykernel.host.report import CrashReport
 from anykernel.net import addressing, apply, routing, topology, traffic
 from anykernel.net.link import KINDS, Cable, Frame, Link, Port, cable
@@ -29,8 +29,9 @@ R = TypeVar("R")
 PRISTINE_MOST = 128
 """Nodes that can be had again as they were booted: the host process may have only so many
 mappings, of which each page of a snapshot that was written to costs some."""
-QUIET_NS = 3600 * 10**9
-"""Programs of which none has had a turn for so long wait for what never comes."""
+QUIET_NS = 3 * 3600 * 10**9
+"""Programs of which none has had a turn, and jobs of which none has had a round, for so long wait
+for what never comes: TCP notices a dead peer after two hours and eleven minutes."""
 Addresses = str | tuple[str, ...] | list[str]
 
 
@@ -380,6 +381,8 @@ class Network:
         """
         if self.hub.inside:
             raise UsageError("a program can't run the network: network.sleep() waits")
+        if seconds is not None and seconds < 0:
+            raise UsageError(f"time can't go back ({seconds} s)")
         begin, wall = self.now, time.monotonic() + budget
         end = begin + round((limit if seconds is None else seconds) * 1e9)
         hub = self.hub
@@ -390,36 +393,41 @@ class Network:
             if seconds is None and not pending:
                 return
             timer = hub.next_timer
+            quiet = max(hub.progress_ns, int(self.host.header.progress)) + QUIET_NS
             until = end if timer is None else min(timer, end)
-            quiet = hub.progress_ns + QUIET_NS
-            if seconds is None:
+            if seconds is None and timer is None:
                 until = min(until, quiet)
-            if not self._advance(until):
-                if seconds is not None and self.now >= end:
-                    hub.take_turns()
-                    return
-                if seconds is None and timer is None and self.now >= quiet:
-                    raise Deadlock(
-                        f"{len(pending)} programs wait, and for {QUIET_NS / 1e9:.0f} s nothing "
-                        "has woken any:",
-                        hub.table(),
-                    )
-                if self.now >= end:
-                    raise Unfinished(f"not ended after {limit} s:\n{hub.table()}")
-            if time.monotonic() > wall:
+            found = self._advance(until, wall)
+            if found is None or time.monotonic() > wall:
                 raise Unfinished(
                     f"not ended within the budget of {budget} s of the wall clock, in which "
                     f"{(self.now - begin) / 1e9:.6f} s passed:\n{hub.table()}"
                 )
+            if found or self.now < until:
+                continue
+            if seconds is not None and self.now >= end:
+                hub.take_turns()
+                return
+            if self.now >= end:
+                raise Unfinished(f"not ended after {limit} s:\n{hub.table()}")
+            if timer is None and int(self.host.header.progress) + QUIET_NS <= self.now:
+                raise Deadlock(
+                    f"{len(pending)} programs wait, and for {QUIET_NS / 1e9:.0f} s nothing "
+                    "has woken any:",
+                    hub.table(),
+                )
 
-    def _advance(self, until: int) -> int:
-        """Runs the network until `until`, or until tasks are back: how many."""
+    def _advance(self, until: int, wall: float) -> int | None:
+        """Runs the network until `until`, or until tasks are back: how many; None when it is
+        later than `wall` by the wall clock."""
         host = self.host
         while True:
             found = self.command("HK_NET_RUN", 0, until)
             if found >= 0:
                 break
             self._attend()
+            if time.monotonic() > wall:
+                return None
         backs = host.ffi.cast("struct hk_back *", host.base + host.c.HK_OUT_AT)
         done = [(b.kernel, b.slot, b.ret, b.state == LIB_TASK_EXITED) for b in backs[0:found]]
         for kernel, slot, ret, ended in done:
@@ -586,4 +594,4 @@ class Network:
         if command.status in (c.HK_CRASHED, c.HK_DEAD):
             dead = int(self.host.header.crashed) - 1 if command.status == c.HK_CRASHED else kernel
             raise KernelCrash(CrashReport.read(self.host, dead))
-        raise UsageError(f"{op} of node {kernel}: refused ({command.status}, {command.ret})")
+        raise UsageError(f"{op} of {self.host.names.get(kernel, kernel)}: {refusal(command.ret)}")

@@ -13,11 +13,12 @@ import itertools
 import signal
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from greenlet import GreenletExit, getcurrent, greenlet
 
-from anykernel.errors import Deadlock, UsageError
+from anykernel.errors import AnykernelError, Deadlock, UsageError
 from anykernel.kernel import abi
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 SPINNING = 1_000_000
-"""Turns of programs without any time passing, after which one of them is taken to spin."""
+"""Turns and calls of programs without any time passing, after which one is taken to spin."""
 
 
 class Killed(GreenletExit):
@@ -76,6 +77,8 @@ class Program(Generic[R]):
                 self.process.exit()
         except GreenletExit:
             self.error = InterruptedError(f"{self.name} was {self.killed or 'stopped'}")
+            if self.killed is None:
+                self._leave()
         except BaseException as error:
             if self.killed is not None:  # its own clean-up can't work any more
                 self.error = InterruptedError(f"{self.name} was {self.killed}")
@@ -88,6 +91,18 @@ class Program(Generic[R]):
         finally:
             self.ended_ns = self._hub.network.now
             self._hub.ended(self)
+
+    def leave_unstarted(self) -> None:
+        """It ends before it began; only for the hub."""
+        self.ended_ns = self._hub.network.now
+        self.error = InterruptedError(f"{self.name} was stopped")
+        self._leave()
+
+    def _leave(self) -> None:
+        """Its process ends, as a killed one does: what it holds is free again."""
+        if self.process is not self.node:
+            with suppress(AnykernelError):  # of a kernel that is dead
+                self.process.exit(1)
 
     @property
     def done(self) -> bool:
@@ -139,7 +154,7 @@ class Hub:
         self.main = getcurrent()
         self.programs: list[Program[Any]] = []
         self._by_greenlet: dict[greenlet, Program[Any]] = {}
-        self._ready: deque[tuple[Program[Any], Any]] = deque()
+        self._ready: deque[tuple[Program[Any], Any, int]] = deque()
         self._calls: dict[tuple[int, int], Program[Any]] = {}
         self._timers: list[tuple[int, int, Program[Any], int]] = []
         self._joins: dict[Program[Any], list[Program[Any]]] = {}
@@ -147,7 +162,7 @@ class Hub:
         self._turn: dict[Program[Any], int] = {}
         self.progress_ns = 0
         """When a program last had its turn."""
-        self._turns = 0
+        self._turns = self._turns_ns = 0
 
     # What programs call
 
@@ -184,6 +199,9 @@ class Hub:
         result = instance.post(nr, *args, task=task)
         if result is not None:
             instance.poll(task)
+            spinning = self._spinning(program)
+            if spinning is not None:
+                raise spinning
             return result
         return self._wait(program, process, _describe(nr, args), timeout)
 
@@ -240,15 +258,14 @@ class Hub:
         """It is over: who waits for it goes on."""
         self._by_greenlet.pop(program.greenlet, None)
         for other in self._joins.pop(program, ()):
-            self._ready.append((other, None))
+            self._wake(other, None)
 
     def stop(self, program: Program[Any]) -> None:
         """Ends a program."""
         if program.done:
             return
         if program.started_ns is None:
-            program.ended_ns = self.network.now
-            program.error = InterruptedError(f"{program.name} was stopped")
+            program.leave_unstarted()
             self.ended(program)
         elif self.inside:
             raise UsageError("a program can't stop another: stop it from the test")
@@ -277,31 +294,41 @@ class Hub:
         """A task's call is over."""
         program = self._calls.get((kernel, task))
         if program is not None:
-            self._ready.append((program, result))
+            self._wake(program, result)
+
+    def _wake(self, program: Program[Any], value: Any) -> None:
+        """It has its turn next, if it still waits for the same then."""
+        self._ready.append((program, value, self._turn[program]))
 
     def take_turns(self) -> None:
         """Lets all programs go on that can at the present time.  Raises what a program raises."""
         now = self.network.now
-        if now != self.progress_ns:
-            self._turns = 0
         while (due := self.next_timer) is not None and due <= now:
-            self._ready.append((heapq.heappop(self._timers)[2], None))
+            self._wake(heapq.heappop(self._timers)[2], None)
         while self._ready:
-            program, value = self._ready.popleft()
-            if program.done:
+            program, value, turn = self._ready.popleft()
+            # A call may be over at the very moment of its timeout.
+            if program.done or self._turn[program] != turn:
                 continue
             self._turn[program] += 1
             self.progress_ns = now
-            self._turns += 1
-            if self._turns > SPINNING:
-                raise Deadlock(
-                    f"{program.name} on {program.node.name} never ends: a million turns, and no "
-                    "time passes",
-                    self.table(),
-                )
-            program.step(value)
+            program.step(value, self._spinning(program))
             if program.error is not None and program.killed is None:
                 raise program.error
+
+    def _spinning(self, program: Program[Any]) -> Deadlock | None:
+        """Counts what programs do while no time passes; the end of who does too much."""
+        now = self.network.now
+        self._turns = self._turns + 1 if now == self._turns_ns else 1
+        self._turns_ns = now
+        if self._turns <= SPINNING:
+            return None
+        self._turns = 0
+        return Deadlock(
+            f"{program.name} on {program.node.name} never ends: {SPINNING:,} calls, and no time "
+            "passes",
+            self.table(),
+        )
 
     def pending(self) -> list[Program[Any]]:
         """The programs that a run waits for."""

@@ -93,6 +93,10 @@ static uint32_t post(struct kernel *k, struct hk_command *c)
 		c->ret = -ESRCH;
 		return HK_BAD;
 	}
+	if (engine_busy(k, c->slot)) {
+		c->ret = -EBUSY;
+		return HK_BAD;
+	}
 	task = &k->table[c->slot];
 	if (task->state == LIB_TASK_USER) {
 		task->nr = c->nr;

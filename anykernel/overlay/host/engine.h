@@ -27,6 +27,8 @@ bool engine_step(uint64_t limit);
 bool engine_pauses(void);
 /* A call of `task` is over.  True: the engine has started another. */
 bool engine_back(struct kernel *k, uint32_t task);
+/* Whether `task` repeats calls by itself. */
+bool engine_busy(const struct kernel *k, uint32_t task);
 /* Whether netdev `dev` is plugged into something. */
 bool engine_plugged(struct kernel *k, uint32_t dev);
 void engine_transmit(struct kernel *k, uint32_t dev, const void *frame, uint32_t length);

@@ -8,6 +8,9 @@
 
 #include "net.h"
 
+/* Rounds without a break: then others have their turn, and the client may look on. */
+#define BURST 256
+
 static void log_round(struct job *j, uint64_t now, int64_t last)
 {
 	struct hk_round *log = (struct hk_round *)j->job.log;
@@ -39,16 +42,28 @@ static bool next_round(struct job *j, uint64_t now)
 	    (job->end && (begin > now ? begin : now) >= job->end))
 		return false;
 	job->at = 0;
-	if (begin > now) {
+	if (j->burst_at != now) {
+		j->burst_at = now;
+		j->burst = 0;
+	}
+	if (begin > now || ++j->burst > BURST) {
+		j->burst = 0;
 		j->asleep = true;
-		event_add((struct event){ .time = begin, .kind = EVENT_JOB, .job = j,
-					  .generation = j->generation });
+		event_add((struct event){ .time = begin > now ? begin : now, .kind = EVENT_JOB,
+					  .job = j, .generation = j->generation });
 		return true;
 	}
 	j->round = job->interval && job->done ? begin : now;
 	ask(j);
 	kernels[j->kernel].post(j->slot);
 	return true;
+}
+
+bool engine_busy(const struct kernel *k, uint32_t task)
+{
+	const struct job *j = engine_has(k) ? net->members[k->index]->jobs[task] : NULL;
+
+	return j && !j->job.over;
 }
 
 bool job_back(struct member *m, uint32_t slot)
@@ -85,6 +100,7 @@ bool job_back(struct member *m, uint32_t slot)
 	}
 	log_round(j, now, ret);
 	job->done++;
+	header()->progress = now;
 	if (next_round(j, now))
 		return true;
 over:
@@ -101,7 +117,7 @@ void job_event(struct event *e)
 	if (!j->asleep || e->generation != j->generation || k->shared->crash)
 		return;
 	j->asleep = false;
-	j->round = net->now;
+	j->round = j->job.interval && j->job.done ? j->round + j->job.interval : net->now;
 	ask(j);
 	kernel_post(k, j->slot);
 }
@@ -113,9 +129,12 @@ static uint32_t start(struct hk_command *c, struct member *m)
 	struct job *j = m->jobs[c->slot];
 	uint64_t generation = j ? j->generation + 1 : 0;
 
-	if (!given->calls || given->calls > HK_JOB_CALLS ||
-	    k->table[c->slot].state != LIB_TASK_USER || (j && !j->job.over))
+	if (!given->calls || given->calls > HK_JOB_CALLS)
 		return HK_BAD;
+	if (k->table[c->slot].state != LIB_TASK_USER || engine_busy(k, c->slot)) {
+		c->ret = -EBUSY;
+		return HK_BAD;
+	}
 	if (!j)
 		j = m->jobs[c->slot] = net_alloc(sizeof(*j));
 	*j = (struct job){ .job = *given, .kernel = c->kernel, .slot = c->slot,
@@ -145,10 +164,11 @@ uint32_t job_command(struct hk_command *c)
 		return HK_OK;
 	}
 	j->stopped = true;
-	if (j->asleep || j->job.over) {
+	if (j->asleep) {
 		j->asleep = false;
 		j->job.over = 1;
-	} else {
+		engine_back(k, c->slot);	/* who waits for it goes on */
+	} else if (!j->job.over) {
 		k->cancel(c->slot);
 		kernel_run(k);
 	}

