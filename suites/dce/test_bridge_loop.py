@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from anykernel.net import Network
     from anykernel.net.link import Link, Port
     from anykernel.net.node import Node
+    from anykernel.net.traffic import Ping
 
 FORWARD_DELAY, MAX_AGE, HELLO = 15, 20, 2
 """Seconds, as 802.1D recommends and Linux has them."""
@@ -125,10 +126,18 @@ def triangle(network: Network, *, protocol: bool, priorities: dict[int, int]) ->
     return Triangle(network, bridges, hosts, trunks)
 
 
-def lull(echoes: list[tuple[float, bool]]) -> float:
-    """The longest time between two answered pings."""
-    answered = [moment for moment, answer in echoes if answer]
-    return max(later - earlier for earlier, later in pairwise(answered))
+def lulls(made: Triangle, seconds: float) -> tuple[Ping, Ping]:
+    """Pings between two hosts, both ways, for that long."""
+    one, other = made.hosts[1], made.hosts[2]
+    count = int(seconds / INTERVAL)
+    there = made.network.ping(one, other, interval=INTERVAL, count=count)
+    return there, made.network.ping(other, one, interval=INTERVAL, count=count)
+
+
+def lull(ping: Ping) -> float:
+    """The longest time between two answered pings, or to the end."""
+    answered = [echo.sent for echo in ping.echoes if echo.rtt is not None]
+    return max(later - earlier for earlier, later in pairwise([*answered, ping.echoes[-1].sent]))
 
 
 @pytest.mark.parametrize("priorities", [{}, {1: 0x7000, 2: 0x1000}], ids=["by address", "given"])
@@ -176,8 +185,8 @@ def test_without_the_protocol_it_never_ends(network: Network) -> None:
 def test_the_blocked_port_takes_over(network: Network, direct: bool) -> None:
     """When the link between root and the bridge with the blocked port dies, that bridge knows it,
     and waits twice the forward delay.  When the root's other link dies, what it knows of the root
-    must get too old first.  In the end all is as it was, and hosts are cut off no longer than
-    that, each time."""
+    must get too old first.  Hosts are cut off no longer than that.  In the end all is as it
+    was."""
     made = triangle(network, protocol=True, priorities={})
     network.run(2 * FORWARD_DELAY + HELLO)
     root, middle, last = made.ranks()
@@ -185,7 +194,7 @@ def test_the_blocked_port_takes_over(network: Network, direct: bool) -> None:
     dying = made.trunk(root, last if direct else middle)
     blocked = made.trunk(middle, last).port(last)
     least, most = 2 * FORWARD_DELAY, 2 * FORWARD_DELAY + (0 if direct else MAX_AGE)
-    ping = network.ping(made.hosts[1], made.hosts[2], interval=INTERVAL, count=int(60 / INTERVAL))
+    pings = lulls(made, 60)
     network.run(5)
     dying.down()
     network.run(least - 1)
@@ -193,12 +202,15 @@ def test_the_blocked_port_takes_over(network: Network, direct: bool) -> None:
     network.run(most - least + 2)
     assert made.states()[blocked] == FORWARDING
     network.run()
-    outage = lull([(echo.sent, echo.rtt is not None) for echo in ping.echoes])
-    assert least <= outage <= most + 3 * INTERVAL
+    for ping in pings:
+        assert least <= lull(ping) <= most + 3 * INTERVAL
 
     dying.up()
-    ping = network.ping(made.hosts[1], made.hosts[2], interval=INTERVAL, count=int(60 / INTERVAL))
+    pings = lulls(made, 90)
     network.run()
     assert made.states() == first
-    outage = lull([(echo.sent, echo.rtt is not None) for echo in ping.echoes])
-    assert outage <= 2 * FORWARD_DELAY + HELLO + 3 * INTERVAL
+    # Linux looks for old entries of its tables only from time to time, and uses them until then,
+    # also after a change of the tree: if they mislead both ways, hosts must ask by ARP first.
+    asked = (45 + 5 + 3) * 9 / 8
+    for ping in pings:
+        assert lull(ping) <= asked + 3 * INTERVAL
