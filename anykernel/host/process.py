@@ -74,6 +74,8 @@ class Host:
         self.network = clock == "network"
         self.names: dict[int, str] = {}
         """What reports call a kernel, by its index."""
+        self.tap: Callable[[], None] | None = None
+        """Called before each call: somebody reads a ring and makes room in it."""
         self.attend: Callable[[], None] = lambda: None
         """Called when time can't go on before the client has read or decided something."""
         self.ffi, self.lib, self.c = compiled.client()
@@ -160,6 +162,8 @@ class Host:
     def call(self, count: int = 1) -> None:
         """Executes commands[0:count].  Raises HostDied.  A kernel that outlasts the budget is
         stopped: its command ends as crashed, with a lockup report."""
+        if self.tap is not None:
+            self.tap()
         if self.lib.hk_call(self.header, count, SLICE_NS):
             return
         if self._process is None:

@@ -59,12 +59,20 @@ class Wire:
         """Calls `sink` for each frame from now on, in order; what it returns ends that."""
         self.drain()
         self._sinks.append(sink)
+        self._host.tap = self._make_room
 
         def stop() -> None:
             self.drain()
             self._sinks.remove(sink)
+            if not self._sinks:
+                self._host.tap = None
 
         return stop
+
+    def _make_room(self) -> None:
+        """While time passes the host waits for drain() by itself; calls that end at once don't."""
+        if self._host.header.wire_head - self._host.header.wire_taken > self._size // 2:
+            self.drain()
 
     def drain(self) -> None:
         """Hands on what is new; the host may go on."""
