@@ -148,7 +148,7 @@ class Bulk(Flow):
         self.samples: list[tuple[float, dict[str, int]]] = []
         """(seconds, TCP_INFO of the sender)."""
         self.info: dict[str, int] = {}
-        """TCP_INFO of the sender when all was handed to its kernel."""
+        """TCP_INFO of the sender when all has arrived."""
         self.received: JobStats | None = None
         self.began_ns = 0
         """When the connection was there."""
@@ -185,8 +185,13 @@ class Bulk(Flow):
             end_ns=end,
         )
         stats = job.wait("room to send")
+        if not stats.error:
+            sock.shutdown(pysocket.SHUT_WR)
+            self.programs[0].join()
         self._running = False
         if self._protocol in (0, pysocket.IPPROTO_TCP):
+            # The last acknowledgements are on their way.
+            self.network.sleep(2 * tcp_info(sock)["rtt"] / 1e6)
             self.info = tcp_info(sock)
         sock.close()
         if stats.error:
