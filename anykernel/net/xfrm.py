@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from anykernel.kernel.process import Process
 
 NETLINK_XFRM = 6
-NEWSA, DELSA, NEWPOLICY, DELPOLICY, UPDPOLICY, UPDSA = 0x10, 0x11, 0x13, 0x14, 0x19, 0x1A
+NEWSA, DELSA, NEWPOLICY, DELPOLICY = 0x10, 0x11, 0x13, 0x14
 ALG_AUTH, ALG_CRYPT, TEMPLATES, SOURCE, CARE_OF, ALG_AEAD, ALG_AUTH_TRUNC = 1, 2, 5, 13, 14, 18, 20
 TRANSPORT, TUNNEL, ROUTE_OPTIMIZATION = 0, 1, 2
 IN, OUT, FORWARD = 0, 1, 2
@@ -173,10 +173,6 @@ class Xfrm:
     def add_state(self, state: State) -> None:
         self._request(NEWSA, state.pack())
 
-    def update_state(self, state: State) -> None:
-        """Sets a state that is there, for instance to another care-of address."""
-        self._request(UPDSA, state.pack())
-
     def remove_state(self, state: State) -> None:
         source = ip_address(state.source)
         identity = _packed(ip_address(state.target)) + struct.pack(">I", state.spi)
@@ -187,26 +183,10 @@ class Xfrm:
         self, direction: int, selector: Selector, templates: Sequence[Template], priority: int = 0
     ) -> None:
         """Packets that fit the selector and go IN, OUT or FORWARD need these states."""
-        self._policy(NEWPOLICY, direction, selector, templates, priority)
-
-    def update_policy(
-        self, direction: int, selector: Selector, templates: Sequence[Template], priority: int = 0
-    ) -> None:
-        """As add_policy(), in place of one with that selector."""
-        self._policy(UPDPOLICY, direction, selector, templates, priority)
-
-    def _policy(
-        self,
-        kind: int,
-        direction: int,
-        selector: Selector,
-        templates: Sequence[Template],
-        priority: int,
-    ) -> None:
         body = selector.pack() + LIFE + bytes(32)
         body += struct.pack("=IIBBBB4x", priority, 0, direction, 0, 0, 0)
         body += _attribute(TEMPLATES, b"".join(one.pack() for one in templates))
-        self._request(kind, body)
+        self._request(NEWPOLICY, body)
 
     def remove_policy(self, direction: int, selector: Selector) -> None:
         self._request(DELPOLICY, selector.pack() + struct.pack("=IB3x", 0, direction))
