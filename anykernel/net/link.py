@@ -71,7 +71,9 @@ class Cable:
 
     def raw(self) -> dict[str, int]:
         """The fields of struct hk_pipe.  Raises UsageError for impossible values."""
-        if self.queue is not None and not 1 <= self.queue <= MOST_QUEUED:
+        if self.queue is not None and (
+            type(self.queue) is not int or not 1 <= self.queue <= MOST_QUEUED
+        ):
             raise UsageError(
                 f"queue={self.queue!r}: from 1 to {MOST_QUEUED} frames, or None for the "
                 "kernel's own queue (qdisc)"
@@ -199,7 +201,8 @@ class Port:
             self.link.ports.remove(self)
             self.node.ports.remove(self)
             self.link.network.command("HK_UNPLUG", self.number)
-            self.netdev.carrier = False
+            if not self.node.crashed:
+                self.netdev.carrier = False
 
 
 class Link:
@@ -261,7 +264,8 @@ class Link:
         self.is_up = up
         self.network.command("HK_LINK_UP", self.number, int(up))
         for port in self.ports:
-            port.netdev.carrier = up
+            if not port.node.crashed:
+                port.netdev.carrier = up
 
     @contextmanager
     def cut(self) -> Iterator[Link]:

@@ -39,6 +39,17 @@ class Unfinished(TimeoutError):
     """Programs have not ended within the limit."""
 
 
+def _list(addresses: Addresses) -> list[str]:
+    return [addresses] if isinstance(addresses, str) else list(addresses)
+
+
+def _check_mtu(mtu: int) -> int:
+    """Before anything is made.  Raises UsageError."""
+    if not 68 <= mtu <= 65_535:
+        raise UsageError(f"the MTU must be 68 to 65535 bytes, not {mtu}")
+    return mtu
+
+
 class Level(NamedTuple):
     """Python's side of a snapshot."""
 
@@ -103,13 +114,13 @@ class Network:
         return node
 
     def _find(self, node: Node | str) -> Node:
-        found = self._nodes.get(node) if isinstance(node, str) else node
-        if found is None or self._nodes.get(found.name) is not found:
-            raise UsageError(
-                f"there is no node {node if isinstance(node, str) else node.name!r} in this "
-                f"network; there are {', '.join(self._nodes) or 'none'}"
-            )
-        return found
+        if isinstance(node, Node):
+            if self._nodes.get(node.name) is node:
+                return node
+        elif isinstance(node, str) and node in self._nodes:
+            return self._nodes[node]
+        names = ", ".join(self._nodes) or "none"
+        raise UsageError(f"there is no node {node!r} in this network; there are {names}")
 
     # Links
 
@@ -138,6 +149,11 @@ class Network:
             raise UsageError(f"a link of {one.name} to itself: give two nodes")
         if len(addresses) not in (0, 2):
             raise UsageError("addresses= has two parts: those of the first node, of the second")
+        new: list[str] = []
+        for end, given in zip((one, other), addresses, strict=False):
+            self._check_addresses(end, _list(given), new)
+            new += _list(given)
+        _check_mtu(mtu)
         made = self._link("p2p", name or self._free_name(f"{one.name}-{other.name}"), options)
         for end, given in zip((one, other), addresses or ((), ()), strict=True):
             made.plug(end, addresses=given, mtu=mtu)
@@ -155,7 +171,7 @@ class Network:
 
     def _shared(self, kind: str, nodes: tuple[Node | str, ...], options: dict[str, Any]) -> Link:
         found = [self._find(node) for node in nodes]
-        mtu = options.pop("mtu", 1500)
+        mtu = _check_mtu(options.pop("mtu", 1500))
         number = sum(link.kind == kind for link in self._links)
         made = self._link(kind, options.pop("name", None) or f"{kind}{number}", options)
         for node in found:
@@ -186,7 +202,7 @@ class Network:
     ) -> Port:
         """Link.plug()."""
         found = self._find(node)
-        given = [addresses] if isinstance(addresses, str) else list(addresses)
+        given = _list(addresses)
         held = [port.addresses for port in self._ports.values() if port.netdev is netdev]
         kept = held[-1] if held and netdev is not None else []
         given = [one for one in given if one not in kept]
@@ -212,17 +228,26 @@ class Network:
             netdev.add_address(*given)
         return made
 
-    def _check_addresses(self, node: Node, given: Iterable[str]) -> None:
+    def _check_addresses(
+        self, node: Node, given: Iterable[str], beside: Iterable[str] = ()
+    ) -> None:
+        """Raises UsageError for an address that another port has, or that is in `beside`."""
         from anykernel.kernel.rtnl import interface
 
-        wanted = {interface(one).ip: one for one in given}
+        for one in given:
+            if "/" not in one:
+                raise UsageError(f"the address {one!r} has no prefix length: say {one}/24, or so")
+        wanted = {found.ip: one for one in given if not (found := interface(one)).ip.is_link_local}
         for port in self._ports.values():
             for held in port.addresses if wanted and port.plugged else ():
-                if interface(held).ip in wanted and not interface(held).ip.is_link_local:
+                if interface(held).ip in wanted:
                     raise UsageError(
                         f"{wanted[interface(held).ip]} for {node.name} clashes: {port.node.name}'s "
                         f"{port.netdev.name} on {port.link.name} has {held}"
                     )
+        for other in beside:
+            if interface(other).ip in wanted:
+                raise UsageError(f"{other} for {node.name} clashes: the link's other end has it")
 
     def set_cable(self, port: Port, with_: Cable) -> None:
         """How frames of a port are treated; on a switch, both ways of its cable."""
@@ -509,6 +534,9 @@ class Network:
         if any(not program.done for program in self.hub.programs):
             raise UsageError("programs can't be saved: take the snapshot before they start")
         nodes = list(self._nodes.values())
+        for node in nodes:
+            if node.crashed:
+                raise KernelCrash(CrashReport.read(self.host, node.index))
         level = len(self._levels) + 1
         results = self._batch(
             [("HK_SNAPSHOT", node.index, 0) for node in nodes] + [("HK_NET_SAVE", 0, level)]

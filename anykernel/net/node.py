@@ -49,6 +49,11 @@ class Node(Kernel):
         # As Python has it: who sends to nobody gets BrokenPipeError.
         self.os.sigaction(signal.SIGPIPE, "ignore")
 
+    @property
+    def crashed(self) -> bool:
+        """Whether its kernel is dead: links and snapshots of others go on without it."""
+        return self.instance.crash is not None  # type: ignore[attr-defined]
+
     def record(self) -> None:
         self.instance.record(True)
 

@@ -143,7 +143,8 @@ class Program(Generic[R]):
     def line(self) -> str:
         """Who, and what it waits for."""
         since = f"since {self.since_ns / 1e9:.6f} s"
-        return f"  {self.name} on {self.node.name}: {self.waits}, {since}"
+        dead = " (its kernel has crashed)" if self.node.crashed else ""
+        return f"  {self.name} on {self.node.name}: {self.waits}, {since}{dead}"
 
 
 class Hub:
