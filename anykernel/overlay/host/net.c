@@ -154,6 +154,7 @@ static void reset(void)
 	net->asked_end = &net->asked;
 	header()->asked = 0;
 	header()->trace = header()->progress = 0;
+	header()->now = net->now;
 }
 
 static void *reserve(void *at, size_t size)
