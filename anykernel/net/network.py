@@ -139,7 +139,9 @@ class Network:
         rate: bits per second, or "1Gbit"; None: no limit.  A frame takes the time that it takes
         on Ethernet, with preamble, FCS and gap.  delay, jitter: seconds, or "100us"; jitter is
         uniform and keeps the order.  loss, duplicate, reorder, corrupt: chance of each frame, 0
-        to 1 or "1%"; what is reordered comes `reorder_delay` later; corrupting flips one bit.
+        to 1 or "1%"; what is reordered comes `reorder_delay` later; corrupting flips one bit.  At
+        most one of these happens to a frame: they are asked in the order loss, corrupt, reorder,
+        duplicate.
         queue: frames that may wait, the rest is dropped; None: the kernel's own queue (its qdisc)
         waits, as with a real device.  addresses: of a's and of b's device, each with its prefix
         length.

@@ -4,6 +4,7 @@
  * generator's send() or a sink's recv().  The client only hears of their end.
  */
 #include <errno.h>
+#include <stddef.h>
 #include <string.h>
 
 #include "net.h"
@@ -139,6 +140,8 @@ static uint32_t start(struct hk_command *c, struct member *m)
 		j = m->jobs[c->slot] = net_alloc(sizeof(*j));
 	*j = (struct job){ .job = *given, .kernel = c->kernel, .slot = c->slot,
 			   .generation = generation };
+	/* What only comes out is whatever the client's memory had there. */
+	memset(&j->job.over, 0, sizeof(j->job) - offsetof(struct hk_job, over));
 	if (!next_round(j, net->now))
 		j->job.over = 1;
 	else if (!j->asleep)

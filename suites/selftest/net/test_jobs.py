@@ -40,6 +40,16 @@ def test_bytes_are_exact(network: Network, node: Node) -> None:
     assert len(job.process.os.read(read, 10_000)) == 4321
 
 
+def test_a_job_begins_with_nothing(network: Network, node: Node) -> None:
+    """Whatever else was handed to the host before."""
+    area = network.host.c.HK_IN_AT
+    network.host.view[area : area + 1000] = b"\xa5" * 1000
+    job, _ = pipe_job(network, node.fork(), 10, rounds=2, interval_ns=1000)
+    assert job.stats == JobStats(False, 0, 1, 0, 10, network.now, network.now)
+    network.run(1)
+    assert (job.stats.rounds, job.stats.moved) == (2, 20)
+
+
 def test_rounds_and_their_log(network: Network, node: Node) -> None:
     begin = network.now
     job, _ = pipe_job(network, node.fork(), 10, rounds=7, interval_ns=1_000_003, log=5)
