@@ -2,9 +2,10 @@
 """Many kernels in one simulated network: nodes, links, programs, traffic, one virtual clock."""
 
 from anykernel.net.link import DOUBLE, DROP, PASS, Frame, Link, Port, Verdict, change, delay
-from anykernel.net.network import Network, Unfinished
+from anykernel.net.network import Network
 from anykernel.net.node import Node
 from anykernel.net.programs import Program
+from anykernel.net.running import Unfinished
 
 __all__ = [
     "DOUBLE",

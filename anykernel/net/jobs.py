@@ -94,7 +94,7 @@ class Job:
 
     def _command(self, op: str) -> None:
         instance = self.process.instance
-        self._network.command(op, self.process.task, kernel=instance.index)  # type: ignore[attr-defined]
+        self._network.engine.command(op, self.process.task, kernel=instance.index)  # type: ignore[attr-defined]
 
     def wait(self, what: str = "its traffic") -> JobStats:
         """In a program: until the job is over."""

@@ -176,7 +176,7 @@ class Port:
     @property
     def sent(self) -> dict[str, int]:
         """Counters of what its device sent: frames, bytes, and one for each verdict."""
-        return self.link.network.pipe_stats(self.number, back=False)
+        return self.link.network.engine.pipe_stats(self.number, towards=False)
 
     def save(self) -> tuple[bool, Cable, list[str]]:
         """What a snapshot keeps of it."""
@@ -191,7 +191,7 @@ class Port:
     @property
     def received(self) -> dict[str, int]:
         """Counters of what a switch sent to its device, as `sent`; elsewhere all are 0."""
-        return self.link.network.pipe_stats(self.number, back=True)
+        return self.link.network.engine.pipe_stats(self.number, towards=True)
 
     def unplug(self) -> None:
         """Pulls the cable: the device has no carrier, frames on the cable are lost.  Its addresses
@@ -200,7 +200,7 @@ class Port:
             self.plugged = False
             self.link.ports.remove(self)
             self.node.ports.remove(self)
-            self.link.network.command("HK_UNPLUG", self.number)
+            self.link.network.engine.command("HK_UNPLUG", self.number)
             if not self.node.crashed:
                 self.netdev.carrier = False
 
@@ -262,7 +262,7 @@ class Link:
 
     def _up(self, up: bool) -> None:
         self.is_up = up
-        self.network.command("HK_LINK_UP", self.number, int(up))
+        self.network.engine.command("HK_LINK_UP", self.number, int(up))
         for port in self.ports:
             if not port.node.crashed:
                 port.netdev.carrier = up
@@ -303,7 +303,7 @@ class Link:
         """Tells the host whose frames rules are asked about."""
         for port in self.ports:
             asks = any(rule.sender in (None, port.node) for rule in self.rules)
-            self.network.command("HK_ASK", port.number, int(asks))
+            self.network.engine.command("HK_ASK", port.number, int(asks))
 
     def decide(self, frame: Frame) -> Verdict:
         """What the rules say."""
@@ -370,7 +370,7 @@ class Link:
         """Tells the host how much of each frame to record."""
         if self in self.network.links:  # and not restored away
             length = WHOLE if self._captures else HEADERS
-            self.network.command("HK_LINK_SNAP", self.number, length)
+            self.network.engine.command("HK_LINK_SNAP", self.number, length)
 
     @contextmanager
     def pcap(self, path: str | Path) -> Iterator[list[Passage]]:

@@ -3,19 +3,19 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from anykernel.errors import Deadlock, KernelCrash, UsageError
-from anykernel.host.instance import LIB_TASK_EXITED, refusal
+from anykernel.errors import KernelCrash, UsageError
 from anykernel.host.report import CrashReport
 from anykernel.net import addressing, apply, routing, topology, traffic
+from anykernel.net.engine import Asked, Engine
 from anykernel.net.link import KINDS, Cable, Frame, Link, Port, cable
 from anykernel.net.node import Node
-from anykernel.net.programs import Hub, Killed, Program
-from anykernel.net.wire import VERDICTS, Passage, Wire
+from anykernel.net.programs import Hub, Program
+from anykernel.net.running import run
+from anykernel.net.wire import Passage, Wire
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,17 +26,12 @@ if TYPE_CHECKING:
     from anykernel.kernel.process import Process
 
 R = TypeVar("R")
+SWITCH_QUEUE = 1000
+"""Frames that wait in a switch for each cable, if not said."""
 PRISTINE_MOST = 128
 """Nodes that can be had again as they were booted: the host process may have only so many
 mappings, of which each page of a snapshot that was written to costs some."""
-QUIET_NS = 3 * 3600 * 10**9
-"""Programs of which none has had a turn, and jobs of which none has had a round, for so long wait
-for what never comes: TCP notices a dead peer after two hours and eleven minutes."""
 Addresses = str | tuple[str, ...] | list[str]
-
-
-class Unfinished(TimeoutError):
-    """Programs have not ended within the limit."""
 
 
 def _list(addresses: Addresses) -> list[str]:
@@ -69,6 +64,7 @@ class Network:
     def __init__(self, host: Host, image: Image) -> None:
         self.host = host
         self.image = image
+        self.engine = Engine(host)
         self.wire = Wire(host)
         self.hub = Hub(self)
         self._booted: list[Node] = []
@@ -109,7 +105,7 @@ class Network:
         node = self._booted[index]
         self._nodes[name] = node
         self.host.names[index] = name
-        self.command("HK_JOIN", kernel=index)
+        self.engine.command("HK_JOIN", kernel=index)
         node.join(name, self.hub)
         return node
 
@@ -189,7 +185,7 @@ class Network:
         with_ = cable(Cable(), options)
         if any(link.name == name for link in self._links):
             raise UsageError(f"there is a link {name} already")
-        made = Link(self, kind, name, self.command("HK_LINK", 0, KINDS[kind]), with_)
+        made = Link(self, kind, name, self.engine.command("HK_LINK", 0, KINDS[kind]), with_)
         self._links.append(made)
         return made
 
@@ -214,7 +210,7 @@ class Network:
         fresh = netdev is None
         if netdev is None:
             netdev = found.add_netdev(mtu=mtu, up=False)
-        number = self.command("HK_PLUG", netdev.dev, link.number, kernel=found.index)
+        number = self.engine.command("HK_PLUG", netdev.dev, link.number, kernel=found.index)
         made = Port(link, found, netdev, number)
         made.addresses = kept + given
         self._ports[number] = made
@@ -255,22 +251,10 @@ class Network:
         """How frames of a port are treated; on a switch, both ways of its cable."""
         raw = with_.raw()
         port.cable = with_
-        pipe = self.host.ffi.cast("struct hk_pipe *", self.host.base + self.host.c.HK_IN_AT)
-        switched = port.link.kind == "switch"
-        for back in (0, 1) if switched else (0,):
-            for field, value in raw.items():
-                setattr(pipe, field, value)
-            if back:
-                pipe.limit = raw["limit"] or 1000
-            self.command("HK_PIPE", port.number, back)
-
-    def pipe_stats(self, port: int, back: bool) -> dict[str, int]:
-        """Counters of one direction."""
-        self.command("HK_PIPE_STATS", port, int(back))
-        at = self.host.base + self.host.c.HK_OUT_AT
-        stats = self.host.ffi.cast("struct hk_pipe_stats *", at)
-        found = {"frames": int(stats.frames), "bytes": int(stats.bytes)}
-        return found | {name: int(stats.verdicts[i]) for i, name in enumerate(VERDICTS)}
+        self.engine.set_pipe(port.number, False, raw)
+        if port.link.kind == "switch":
+            limit = raw["limit"] or SWITCH_QUEUE
+            self.engine.set_pipe(port.number, True, raw | {"limit": limit})
 
     # Topologies and addresses
 
@@ -317,7 +301,7 @@ class Network:
     @property
     def now(self) -> int:
         """ns since the boot of the first node."""
-        return int(self.host.header.now)
+        return self.engine.now
 
     @property
     def seconds(self) -> float:
@@ -327,7 +311,7 @@ class Network:
     @property
     def trace(self) -> int:
         """A hash of all that was sent on links, with its time and what became of it."""
-        return int(self.host.header.trace)
+        return self.engine.trace
 
     def start(
         self,
@@ -406,96 +390,29 @@ class Network:
         those that are left; Unfinished when they have not ended after `limit` virtual seconds or
         `budget` seconds of the wall clock.
         """
-        if self.hub.inside:
-            raise UsageError("a program can't run the network: network.sleep() waits")
-        if seconds is not None and seconds < 0:
-            raise UsageError(f"time can't go back ({seconds} s)")
-        begin, wall = self.now, time.monotonic() + budget
-        end = begin + round((limit if seconds is None else seconds) * 1e9)
-        hub = self.hub
-        hub.progress_ns = begin
-        while True:
-            hub.take_turns()
-            pending = hub.pending()
-            if seconds is None and not pending:
-                return
-            timer = hub.next_timer
-            quiet = max(hub.progress_ns, int(self.host.header.progress)) + QUIET_NS
-            until = end if timer is None else min(timer, end)
-            if seconds is None and timer is None:
-                until = min(until, quiet)
-            found = self._advance(until, wall)
-            if found is None or time.monotonic() > wall:
-                raise Unfinished(
-                    f"not ended within the budget of {budget} s of the wall clock, in which "
-                    f"{(self.now - begin) / 1e9:.6f} s passed:\n{hub.table()}"
-                )
-            if found or self.now < until:
-                continue
-            if seconds is not None and self.now >= end:
-                hub.take_turns()
-                return
-            if self.now >= end:
-                raise Unfinished(f"not ended after {limit} s:\n{hub.table()}")
-            if timer is None and int(self.host.header.progress) + QUIET_NS <= self.now:
-                raise Deadlock(
-                    f"{len(pending)} programs wait, and for {QUIET_NS / 1e9:.0f} s nothing "
-                    "has woken any:",
-                    hub.table(),
-                )
-
-    def _advance(self, until: int, wall: float) -> int | None:
-        """Runs the network until `until`, or until tasks are back: how many; None when it is
-        later than `wall` by the wall clock."""
-        host = self.host
-        while True:
-            found = self.command("HK_NET_RUN", 0, until)
-            if found >= 0:
-                break
-            self._attend()
-            if time.monotonic() > wall:
-                return None
-        backs = host.ffi.cast("struct hk_back *", host.base + host.c.HK_OUT_AT)
-        done = [(b.kernel, b.slot, b.ret, b.state == LIB_TASK_EXITED) for b in backs[0:found]]
-        for kernel, slot, ret, ended in done:
-            self.hub.back(kernel, slot, Killed(ret) if ended else ret)
-        return found
+        run(self, seconds, limit, budget)
 
     def _attend(self) -> None:
         """What the host asks for before time goes on."""
         self.wire.drain()
-        if not self.host.header.asked:
-            return
-        if self._deciding:
+        asked = self.engine.asked()
+        if asked and self._deciding:
             raise UsageError("a rule can't wait for a kernel: it decides by what it sees")
-        host, size = self.host, self.host.ffi.sizeof("struct hk_asked")
-        frames = []
-        at = host.c.HK_OUT_AT
-        for _ in range(self.command("HK_ASKED")):
-            head = host.ffi.cast("struct hk_asked *", host.base + at)
-            data = bytes(host.view[at + size : at + size + head.length])
-            frames.append((int(head.id), int(head.port), data))
-            at += size + (int(head.length) + 7 & ~7)
         self._deciding = True
         try:
-            for number, port, data in frames:
-                self._answer(number, self._ports[port], data)
+            for one in asked:
+                self._answer(one)
         finally:
             self._deciding = False
 
-    def _answer(self, number: int, port: Port, data: bytes) -> None:
-        c = self.host.c
-        frame = Frame(port.link, port, data, self.now)
+    def _answer(self, asked: Asked) -> None:
+        port = self._ports[asked.port]
         try:
-            verdict = port.link.decide(frame)
+            verdict = port.link.decide(Frame(port.link, port, asked.data, self.now))
         except BaseException:
-            self.command("HK_VERDICT", 0, number, c.HK_DROP)
+            self.engine.verdict(asked, "drop")
             raise
-        if verdict.data:
-            self.host.view[c.HK_IN_AT : c.HK_IN_AT + len(verdict.data)] = verdict.data
-        what = {"pass": c.HK_PASS, "drop": c.HK_DROP, "double": c.HK_TWICE}[verdict.what]
-        later = round(verdict.delay * 1e9)
-        self.command("HK_VERDICT", 0, number, what, later, len(verdict.data))
+        self.engine.verdict(asked, verdict.what, round(verdict.delay * 1e9), verdict.data)
 
     def ends(self, passage: Passage) -> tuple[str, str]:
         """The names of the link that a frame passed, and of who sent it."""
@@ -540,7 +457,7 @@ class Network:
             if node.crashed:
                 raise KernelCrash(CrashReport.read(self.host, node.index))
         level = len(self._levels) + 1
-        results = self._batch(
+        results = self.engine.batch(
             [("HK_SNAPSHOT", node.index, 0) for node in nodes] + [("HK_NET_SAVE", 0, level)]
         )
         depths = list(zip(nodes, results, strict=False))
@@ -568,7 +485,7 @@ class Network:
         back = level.nodes + [(node, 1) for node in gone]
         commands = [("HK_RESTORE", node.index, depth) for node, depth in back]
         commands.append(("HK_NET_LOAD", 0, snapshot) if snapshot else ("HK_NET_RESET", 0, 0))
-        self._batch(commands)
+        self.engine.batch(commands)
         for node, depth in back:
             node.instance.came_back(depth)
             node._load(depth)
@@ -583,45 +500,3 @@ class Network:
         for link, link_state in level.links:
             link.load(link_state)
         self.wire.forget()
-
-    def _batch(self, commands: list[tuple[str, int, int]]) -> list[int]:
-        """Executes (operation, kernel, first argument) at once; what they return."""
-        c = self.host.c
-        done: list[int] = []
-        for start in range(0, len(commands), c.HK_MAX_COMMANDS):
-            part = commands[start : start + c.HK_MAX_COMMANDS]
-            for command, (op, kernel, argument) in zip(
-                self.host.commands_of(part), part, strict=True
-            ):
-                command.op = getattr(c, op)
-                command.kernel = kernel
-                command.slot = 0
-                command.args[0] = argument
-            self.host.call(len(part))
-            for command, (op, kernel, _) in zip(self.host.commands_of(part), part, strict=True):
-                self._check(command, op, kernel)
-                done.append(int(command.ret))
-        return done
-
-    def command(self, op: str, slot: int = 0, *args: int, kernel: int = 0) -> int:
-        """Executes a command of protocol.h; what it returns, -1: it is to be given again."""
-        command = self.host.commands[0]
-        command.op = getattr(self.host.c, op)
-        command.kernel = kernel
-        command.slot = slot
-        for position in range(6):
-            command.args[position] = args[position] if position < len(args) else 0
-        self.host.call()
-        return -1 if self._check(command, op, kernel) else int(command.ret)
-
-    def _check(self, command: Any, op: str, kernel: int) -> bool:
-        """Raises for what went wrong; true: the host asks for something first."""
-        c = self.host.c
-        if command.status == c.HK_OK:
-            return False
-        if command.status == c.HK_AGAIN:
-            return True
-        if command.status in (c.HK_CRASHED, c.HK_DEAD):
-            dead = int(self.host.header.crashed) - 1 if command.status == c.HK_CRASHED else kernel
-            raise KernelCrash(CrashReport.read(self.host, dead))
-        raise UsageError(f"{op} of {self.host.names.get(kernel, kernel)}: {refusal(command.ret)}")

@@ -211,7 +211,7 @@ class Ns3Network(Network):
         data = text.encode()
         at = self.host.c.HK_IN_AT
         self.host.view[at : at + len(data)] = data
-        return self.command(op, slot, first, len(data), kernel=kernel)
+        return self.engine.command(op, slot, first, len(data), kernel=kernel)
 
     def attach(
         self,

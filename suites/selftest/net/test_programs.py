@@ -10,7 +10,7 @@ import pytest
 
 from anykernel.errors import Deadlock, UsageError
 from anykernel.net import Unfinished, programs
-from anykernel.net.network import QUIET_NS
+from anykernel.net.running import QUIET_NS
 from suites.selftest.net.raw import gaps, mute
 
 if TYPE_CHECKING:

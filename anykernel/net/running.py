@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Letting a network's time pass: programs take their turns, the host runs until one of them can."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from anykernel.errors import Deadlock, UsageError
+from anykernel.net.programs import Killed
+
+if TYPE_CHECKING:
+    from anykernel.net.network import Network
+
+QUIET_NS = 3 * 3600 * 10**9
+"""Programs of which none has had a turn, and jobs of which none has had a round, for so long wait
+for what never comes: TCP notices a dead peer after two hours and eleven minutes."""
+
+
+class Unfinished(TimeoutError):
+    """Programs have not ended within the limit."""
+
+
+def run(network: Network, seconds: float | None, limit: float, budget: float) -> None:
+    """Network.run()."""
+    hub = network.hub
+    if hub.inside:
+        raise UsageError("a program can't run the network: network.sleep() waits")
+    if seconds is not None and seconds < 0:
+        raise UsageError(f"time can't go back ({seconds} s)")
+    begin, wall = network.now, time.monotonic() + budget
+    end = begin + round((limit if seconds is None else seconds) * 1e9)
+    hub.progress_ns = begin
+    while True:
+        hub.take_turns()
+        pending = hub.pending()
+        if seconds is None and not pending:
+            return
+        timer = hub.next_timer
+        quiet = max(hub.progress_ns, network.engine.progress) + QUIET_NS
+        until = end if timer is None else min(timer, end)
+        if seconds is None and timer is None:
+            until = min(until, quiet)
+        found = _advance(network, until, wall)
+        if found is None or time.monotonic() > wall:
+            raise Unfinished(
+                f"not ended within the budget of {budget} s of the wall clock, in which "
+                f"{(network.now - begin) / 1e9:.6f} s passed:\n{hub.table()}"
+            )
+        if found or network.now < until:
+            continue
+        if seconds is not None and network.now >= end:
+            hub.take_turns()
+            return
+        if network.now >= end:
+            raise Unfinished(f"not ended after {limit} s:\n{hub.table()}")
+        if timer is None and network.engine.progress + QUIET_NS <= network.now:
+            raise Deadlock(
+                f"{len(pending)} programs wait, and for {QUIET_NS / 1e9:.0f} s nothing "
+                "has woken any:",
+                hub.table(),
+            )
+
+
+def _advance(network: Network, until: int, wall: float) -> int | None:
+    """Runs the network until `until`, or until tasks are back: how many; None when it is later
+    than `wall` by the wall clock."""
+    while (backs := network.engine.run(until)) is None:
+        network.host.attend()
+        if time.monotonic() > wall:
+            return None
+    for kernel, task, result, ended in backs:
+        network.hub.back(kernel, task, Killed(result) if ended else result)
+    return len(backs)
