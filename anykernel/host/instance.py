@@ -108,7 +108,10 @@ class Instance:
             value = args[position] if position < len(args) else 0
             command.args[position] = value & 0xFFFFFFFFFFFFFFFF
         self._go(command, f"system call {nr}")
-        return int(command.ret) if command.extra in (LIB_TASK_USER, LIB_TASK_EXITED) else None
+        state, result = command.extra, int(command.ret)
+        if state == LIB_TASK_EXITED:
+            self.poll(task)  # gives its slot back
+        return result if state in (LIB_TASK_USER, LIB_TASK_EXITED) else None
 
     def poll(self, task: int) -> int | None:
         """The result of the call that was posted, or None while it blocks."""

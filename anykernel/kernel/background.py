@@ -152,8 +152,8 @@ class Scheduler(Protocol):
     """Runs programs side by side: each of their calls blocks just the one that makes it."""
 
     @property
-    def inside(self) -> bool:
-        """Whether a program runs now."""
+    def busy(self) -> bool:
+        """Whether there are programs that have not ended: then all calls are its."""
 
     def call(self, process: Process, nr: int, args: tuple[int, ...], timeout: float | None) -> int:
         """As Instance.syscall()."""
@@ -164,7 +164,7 @@ class Workers:
 
     def __init__(self) -> None:
         self.scheduler: Scheduler | None = None
-        """Who executes system calls, if they come from one of its programs."""
+        """Who executes system calls while it has programs."""
         self._all: list[tuple[Process, int, Call[Any] | None]] = []
         self.orphans: list[Any] = []
 

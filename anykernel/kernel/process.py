@@ -104,7 +104,7 @@ class Process:
             self._close_orphans()
         syscall, busy = self.instance.syscall, self._workers.busy
         scheduler = self._workers.scheduler
-        if scheduler is not None and not scheduler.inside:
+        if scheduler is not None and not scheduler.busy:
             scheduler = None
         try:
             nr, args, timeout = next(plan)
@@ -241,7 +241,6 @@ class Process:
         self._ended = True
         with suppress(UsageError):  # it may have been killed
             self.instance.post(abi.number("exit_group"), status, task=self.task)
-            self.instance.poll(self.task)  # gives its slot back
 
     def __enter__(self) -> Process:
         return self

@@ -14,7 +14,7 @@ from anykernel.net.engine import Asked, Engine
 from anykernel.net.link import KINDS, Cable, Frame, Link, Port, cable
 from anykernel.net.node import Node
 from anykernel.net.programs import Hub, Program
-from anykernel.net.running import run
+from anykernel.net.running import BUDGET, LIMIT, run
 from anykernel.net.wire import Passage, Wire
 
 if TYPE_CHECKING:
@@ -381,8 +381,8 @@ class Network:
         self,
         seconds: float | None = None,
         *,
-        limit: float = 86400.0,
-        budget: float = 600.0,
+        limit: float = LIMIT,
+        budget: float = BUDGET,
     ) -> None:
         """Lets time pass: `seconds`, or until all programs that are no daemons have ended.
 
@@ -391,6 +391,13 @@ class Network:
         `budget` seconds of the wall clock.
         """
         run(self, seconds, limit, budget)
+
+    def run_until(
+        self, done: Callable[[], bool], seconds: float | None = None, what: str = ""
+    ) -> None:
+        """Lets time pass until `done()` or for `seconds`; it is asked when a program, or a call
+        of the test, has got on.  `what` waits, for people.  Raises as run()."""
+        run(self, seconds, done=done, what=what)
 
     def _attend(self) -> None:
         """What the host asks for before time goes on."""

@@ -8,6 +8,7 @@ so a run is deterministic.
 
 from __future__ import annotations
 
+import errno
 import heapq
 import itertools
 import signal
@@ -157,6 +158,7 @@ class Hub:
         self._by_greenlet: dict[greenlet, Program[Any]] = {}
         self._ready: deque[tuple[Program[Any], Any, int]] = deque()
         self._calls: dict[tuple[int, int], Program[Any]] = {}
+        self._test_calls: dict[tuple[int, int], list[int]] = {}
         self._timers: list[tuple[int, int, Program[Any], int]] = []
         self._joins: dict[Program[Any], list[Program[Any]]] = {}
         self._numbers = itertools.count()
@@ -171,6 +173,11 @@ class Hub:
     def inside(self) -> bool:
         """Whether a program runs now."""
         return getcurrent() in self._by_greenlet
+
+    @property
+    def busy(self) -> bool:
+        """Whether there are programs that have not ended."""
+        return bool(self._by_greenlet)
 
     def _current(self) -> Program[Any]:
         program = self._by_greenlet.get(getcurrent())
@@ -188,23 +195,49 @@ class Hub:
         return self.main.switch()
 
     def call(self, process: Process, nr: int, args: tuple[int, ...], timeout: float | None) -> int:
-        """A system call of the program that runs.  Raises TimeoutError, KernelCrash."""
+        """A system call of the program that runs, or of the test, which lets programs take their
+        turns if it blocks.  Raises TimeoutError, Deadlock, KernelCrash."""
         instance, task = process.instance, process.task
-        program = self._current()
+        program = self._by_greenlet.get(getcurrent())
         key = (instance.index, task)  # type: ignore[attr-defined]
         if key in self._calls:
             raise UsageError(
-                f"{program.name} uses a process of {self._calls[key].name}, which is in a call: "
-                "each program has a process of its own, its first argument"
+                f"{program.name if program else 'the test'} uses a process of "
+                f"{self._calls[key].name}, which is in a call: each program has a process of its "
+                "own, its first argument"
             )
         result = instance.post(nr, *args, task=task)
+        if program is None:
+            return self._test_call(process, nr, args, timeout) if result is None else result
         if result is not None:
-            instance.poll(task)
             spinning = self._spinning(program)
             if spinning is not None:
                 raise spinning
             return result
         return self._wait(program, process, _describe(nr, args), timeout)
+
+    def _test_call(
+        self, process: Process, nr: int, args: tuple[int, ...], timeout: float | None
+    ) -> int:
+        """The rest of a call of the test that blocks."""
+        instance, task = process.instance, process.task
+        what = _describe(nr, args)
+        key = (instance.index, task)  # type: ignore[attr-defined]
+        results = self._test_calls[key] = []
+        try:
+            self.network.run_until(lambda: bool(results), timeout, what)
+        except BaseException:
+            instance.cancel(task)
+            raise
+        finally:
+            del self._test_calls[key]
+        if results:
+            return int(results[0])
+        instance.cancel(task)
+        result = instance.poll(task)
+        if result is None or result == -errno.EINTR:
+            raise TimeoutError(errno.ETIMEDOUT, f"{what} timed out in virtual time")
+        return result
 
     def wait_task(self, process: Process, what: str) -> int:
         """Until a task that works by itself is back; its last result."""
@@ -222,7 +255,7 @@ class Hub:
             if result is None:
                 instance.cancel(task)
                 result = instance.poll(task)
-                if result is None or result == -4:
+                if result is None or result == -errno.EINTR:
                     raise TimeoutError(f"{what} timed out in virtual time")
         except GreenletExit:
             instance.cancel(task)
@@ -293,8 +326,11 @@ class Hub:
 
     def back(self, kernel: int, task: int, result: int | Killed) -> None:
         """A task's call is over."""
-        program = self._calls.get((kernel, task))
-        if program is not None:
+        key = (kernel, task)
+        if key in self._test_calls:
+            # A process that was killed has no result; its next call says that it is no more.
+            self._test_calls[key].append(-errno.EINTR if isinstance(result, Killed) else result)
+        elif (program := self._calls.get(key)) is not None:
             self._wake(program, result)
 
     def _wake(self, program: Program[Any], value: Any) -> None:

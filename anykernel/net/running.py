@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from anykernel.errors import Deadlock, UsageError
@@ -21,8 +22,20 @@ class Unfinished(TimeoutError):
     """Programs have not ended within the limit."""
 
 
-def run(network: Network, seconds: float | None, limit: float, budget: float) -> None:
-    """Network.run()."""
+LIMIT = 86_400.0
+BUDGET = 600.0
+"""Virtual seconds, and seconds of the wall clock, that a run may take if nothing else is said."""
+
+
+def run(
+    network: Network,
+    seconds: float | None,
+    limit: float = LIMIT,
+    budget: float = BUDGET,
+    done: Callable[[], bool] | None = None,
+    what: str = "",
+) -> None:
+    """Network.run(), and run_until() with `done`."""
     hub = network.hub
     if hub.inside:
         raise UsageError("a program can't run the network: network.sleep() waits")
@@ -34,7 +47,7 @@ def run(network: Network, seconds: float | None, limit: float, budget: float) ->
     while True:
         hub.take_turns()
         pending = hub.pending()
-        if seconds is None and not pending:
+        if done() if done else seconds is None and not pending:
             return
         timer = hub.next_timer
         quiet = max(hub.progress_ns, network.engine.progress) + QUIET_NS
@@ -55,9 +68,10 @@ def run(network: Network, seconds: float | None, limit: float, budget: float) ->
         if network.now >= end:
             raise Unfinished(f"not ended after {limit} s:\n{hub.table()}")
         if timer is None and network.engine.progress + QUIET_NS <= network.now:
+            who = f"{what} of the test, and " if what else ""
             raise Deadlock(
-                f"{len(pending)} programs wait, and for {QUIET_NS / 1e9:.0f} s nothing "
-                "has woken any:",
+                f"{who}{len(pending)} programs wait, and for {QUIET_NS / 1e9:.0f} s nothing has "
+                "woken any:",
                 hub.table(),
             )
 

@@ -253,8 +253,8 @@ def test_a_process_has_one_call_at_a_time(network: Network) -> None:
     network.start(thief, on=b)
     with pytest.raises(UsageError, match="thief uses a process of server, which is in a call"):
         network.run()
-    with pytest.raises(UsageError, match="in a call or in a job already"):
-        blocked.process.os.getpid()  # the test itself
+    with pytest.raises(UsageError, match="the test uses a process of server, which is in a call"):
+        blocked.process.os.getpid()
     assert not blocked.done
 
 
@@ -398,3 +398,50 @@ def test_a_program_is_no_place_to_run_or_stop_others(network: Network) -> None:
     network.start(stops, on=a)
     with pytest.raises(UsageError, match="can't stop another"):
         network.run()
+
+
+def test_the_test_itself_is_a_client(network: Network) -> None:
+    """A blocking call of the test lets programs take their turns."""
+    a, b = network.chain(2, delay="10ms")
+    network.address()
+
+    def server(process: Process) -> None:
+        listener = process.socket()
+        listener.bind(("0.0.0.0", 80))
+        listener.listen()
+        connection, _ = listener.accept()
+        network.sleep(0.5)
+        connection.sendall(connection.recv(100).upper())
+
+    program = network.start(server, on=b)
+    network.sleep(0.1)
+    begin = network.now
+    sock = a.socket()
+    sock.connect(("10.0.0.2", 80))
+    assert network.now - begin == 40_000_000  # ARP, then the handshake
+    sock.sendall(b"hello")
+    sock.settimeout(0.3)
+    with pytest.raises(TimeoutError):
+        sock.recv(100)
+    assert network.now - begin == 340_000_000
+    sock.settimeout(None)
+    assert sock.recv(100) == b"HELLO"
+    network.run()
+    assert program.done
+
+
+def test_the_test_and_a_program_wait_for_each_other(network: Network) -> None:
+    a, b = network.chain(2)
+    network.address()
+
+    def waits(process: Process) -> None:
+        sock = process.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        sock.bind(("0.0.0.0", 7))
+        sock.recv(1)
+
+    network.start(waits, on=b)
+    mine = a.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    mine.bind(("0.0.0.0", 7))
+    with pytest.raises(Deadlock, match=r"recvfrom\(fd \d+\) of the test, and 1 programs wait") as e:
+        mine.recv(1)
+    assert "waits on n1: recvfrom" in str(e.value)
