@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
@@ -192,6 +192,14 @@ class Port:
     def received(self) -> dict[str, int]:
         """Counters of what a switch sent to its device, as `sent`; elsewhere all are 0."""
         return self.link.network.engine.pipe_stats(self.number, towards=True)
+
+    def begin(self, fresh: bool, addresses: Sequence[str]) -> None:
+        """It is plugged in: its device, if it is new, comes up; it gets a carrier, addresses."""
+        if fresh:
+            self.netdev.up()
+        self.netdev.carrier = self.link.is_up
+        if addresses:
+            self.netdev.add_address(*addresses)
 
     def unplug(self) -> None:
         """Pulls the cable: the device has no carrier, frames on the cable are lost.  Its addresses

@@ -211,19 +211,21 @@ class Network:
         if netdev is None:
             netdev = found.add_netdev(mtu=mtu, up=False)
         number = self.engine.command("HK_PLUG", netdev.dev, link.number, kernel=found.index)
-        made = Port(link, found, netdev, number)
-        made.addresses = kept + given
-        self._ports[number] = made
-        link.ports.append(made)
-        found.ports.append(made)
+        made = self._add_port(link, found, netdev, number, kept + given)
         self.set_cable(made, with_)
         if link.rules:
             link.ask()
-        if fresh:
-            netdev.up()
-        netdev.carrier = link.is_up
-        if given:
-            netdev.add_address(*given)
+        made.begin(fresh, given)
+        return made
+
+    def _add_port(
+        self, link: Link, node: Node, netdev: Netdev, number: int, addresses: list[str]
+    ) -> Port:
+        made = Port(link, node, netdev, number)
+        made.addresses = addresses
+        self._ports[number] = made
+        link.ports.append(made)
+        node.ports.append(made)
         return made
 
     def _check_addresses(

@@ -236,15 +236,8 @@ class Ns3Network(Network):
             words.append(vector("position", (APART * len(channel.ports),)))
         text = " ".join(words)
         number = self.say("HK_PLUG", netdev.dev, channel.number, text, kernel=found.index)
-        made = Port(channel, found, netdev, number)
-        self._ports[number] = made
-        channel.ports.append(made)
-        found.ports.append(made)
-        if fresh:
-            netdev.up()
-        netdev.carrier = channel.is_up
-        if given:
-            netdev.add_address(*given)
+        made = self._add_port(channel, found, netdev, number, given)
+        made.begin(fresh, given)
         return made
 
     def snapshot(self) -> NoReturn:
