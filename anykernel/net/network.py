@@ -9,17 +9,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from anykernel.errors import KernelCrash, UsageError
 from anykernel.host.report import CrashReport
-from anykernel.net import addressing, apply, routing, topology, traffic
 from anykernel.net.engine import Asked, Engine
 from anykernel.net.link import KINDS, Cable, Frame, Link, Port, cable
 from anykernel.net.node import Node
 from anykernel.net.programs import Hub, Program
+from anykernel.net.recipes import Recipes
 from anykernel.net.running import BUDGET, LIMIT, run
 from anykernel.net.wire import Passage, Wire
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from anykernel.build.image import Image
     from anykernel.host import Host
     from anykernel.kernel.netdev import Netdev
@@ -54,7 +52,7 @@ class Level(NamedTuple):
     ports: list[tuple[Port, Any]]
 
 
-class Network:
+class Network(Recipes):
     """Nodes, links and programs.  All share one event queue in virtual time, so that the same
     calls with the same seed give the same run, to the bit: `trace` is its hash.
 
@@ -109,7 +107,8 @@ class Network:
         node.join(name, self.hub)
         return node
 
-    def _find(self, node: Node | str) -> Node:
+    def find(self, node: Node | str) -> Node:
+        """The node, or that of this name.  Raises UsageError for one that isn't of this network."""
         if isinstance(node, Node):
             if self._nodes.get(node.name) is node:
                 return node
@@ -142,7 +141,7 @@ class Network:
         waits, as with a real device.  addresses: of a's and of b's device, each with its prefix
         length.
         """
-        one, other = self._find(a), self._find(b)
+        one, other = self.find(a), self.find(b)
         if one is other:
             raise UsageError(f"a link of {one.name} to itself: give two nodes")
         if len(addresses) not in (0, 2):
@@ -168,7 +167,7 @@ class Network:
         return self._shared("switch", nodes, options)
 
     def _shared(self, kind: str, nodes: tuple[Node | str, ...], options: dict[str, Any]) -> Link:
-        found = [self._find(node) for node in nodes]
+        found = [self.find(node) for node in nodes]
         mtu = _check_mtu(options.pop("mtu", 1500))
         number = sum(link.kind == kind for link in self._links)
         made = self._link(kind, options.pop("name", None) or f"{kind}{number}", options)
@@ -199,7 +198,7 @@ class Network:
         with_: Cable,
     ) -> Port:
         """Link.plug()."""
-        found = self._find(node)
+        found = self.find(node)
         given = _list(addresses)
         held = [port.addresses for port in self._ports.values() if port.netdev is netdev]
         kept = held[-1] if held and netdev is not None else []
@@ -258,46 +257,6 @@ class Network:
             limit = raw["limit"] or SWITCH_QUEUE
             self.engine.set_pipe(port.number, True, raw | {"limit": limit})
 
-    # Topologies and addresses
-
-    def chain(self, n: int, **options: Any) -> list[Node]:
-        """n nodes in a row; options are each link's."""
-        return topology.chain(self, n, **options)
-
-    def ring(self, n: int, **options: Any) -> list[Node]:
-        """n nodes in a circle."""
-        return topology.ring(self, n, **options)
-
-    def star(self, n: int, **options: Any) -> topology.Star[Node]:
-        """A centre and n leaves."""
-        return topology.star(self, n, **options)
-
-    def dumbbell(self, left: int, right: int, **options: Any) -> topology.Dumbbell[Node, Link]:
-        """Two stars with a bottleneck between their centres (bottleneck={...}: its options)."""
-        return topology.dumbbell(self, left, right, **options)
-
-    def fat_tree(self, k: int, **options: Any) -> topology.FatTree[Node]:
-        """A k-ary fat tree of switches (which are kernels, too) and k^3/4 hosts."""
-        return topology.fat_tree(self, k, **options)
-
-    def from_networkx(self, graph: Any, **options: Any) -> dict[Any, Node]:
-        """Nodes and links of a graph; edges' attributes of our options' names are options."""
-        return topology.from_networkx(self, graph, **options)
-
-    def address(
-        self, ipv4: str | None = "10.0.0.0/8", ipv6: str | bool | None = None
-    ) -> addressing.Plan:
-        """Gives an address to every device on a link that has none: a subnet for each link; who
-        has which."""
-        return apply.address(self, ipv4, ipv6)
-
-    def route(
-        self, *, ecmp: bool = False, cost: Callable[[Link], float] | None = None
-    ) -> dict[str, list[routing.Route]]:
-        """Sets static routes on every node, shortest paths to all subnets, and lets nodes on
-        several links pass packets on; each node's routes.  cost: of a link, 1 if not given."""
-        return apply.route(self, ecmp=ecmp, cost=cost)
-
     # Time and programs
 
     @property
@@ -330,7 +289,7 @@ class Network:
         ``network.sleep(seconds)`` waits.  It begins in the next run(), or `at` that second of the
         network's time.  `daemon`: run() doesn't wait for it.
         """
-        node = self._find(on)
+        node = self.find(on)
         begin = self.now if at is None else round(at * 1e9)
         if begin < self.now:
             raise UsageError(f"at={at}: it is {self.seconds} s already")
@@ -351,24 +310,6 @@ class Network:
         program = Program(self.hub, name, process, node, lambda: function(process, *args), daemon)
         self.hub.add(program, self.now if at_ns is None else at_ns)
         return program
-
-    # Traffic
-
-    def bulk(self, a: Node | str, b: Node | str, **options: Any) -> traffic.Bulk:
-        """A TCP connection that sends as fast as it can: see Bulk."""
-        return traffic.Bulk(self, self._find(a), self._find(b), **options)
-
-    def cbr(self, a: Node | str, b: Node | str, **options: Any) -> traffic.Cbr:
-        """UDP at a constant rate: see Cbr."""
-        return traffic.Cbr(self, self._find(a), self._find(b), **options)
-
-    def requests(self, a: Node | str, b: Node | str, **options: Any) -> traffic.Requests:
-        """Requests and answers over TCP: see Requests."""
-        return traffic.Requests(self, self._find(a), self._find(b), **options)
-
-    def ping(self, a: Node | str, b: Node | str | None = None, **options: Any) -> traffic.Ping:
-        """ICMP echo requests to a node, or to `address`: see Ping."""
-        return traffic.Ping(self, self._find(a), None if b is None else self._find(b), **options)
 
     def sleep(self, seconds: float) -> None:
         """In a program: waits.  Elsewhere: lets the network run so long."""
@@ -435,24 +376,6 @@ class Network:
         if number not in self._ports:
             raise UsageError(f"port {number} is not of this network, or no more")
         return self._ports[number]
-
-    # Pictures
-
-    def plot(self, path: str | Path, **options: Any) -> None:
-        """Draws nodes and links: PNG or SVG by the path's suffix.  Options of plot.topology().
-        Raises UsageError for other suffixes, and where matplotlib is not installed."""
-        from anykernel.net.plot import topology as draw
-
-        draw(self, path, **options)
-
-    def plot_packets(self, path: str | Path, passages: Iterable[Passage], **options: Any) -> None:
-        """Draws captured frames (of link.capture(), of several links, too) as a sequence
-        diagram.  Options of plot.sequence(); raises as plot()."""
-        from anykernel.net.passages import steps
-        from anykernel.net.plot import sequence
-
-        in_order = sorted(passages, key=lambda passage: passage.time_ns)
-        sequence(steps(self, in_order), path, **options)
 
     # State
 

@@ -223,7 +223,7 @@ class Ns3Network(Network):
         position: Place | None,
     ) -> Port:
         """Channel.plug()."""
-        found = self._find(node)
+        found = self.find(node)
         given = [addresses] if isinstance(addresses, str) else list(addresses)
         self._check_addresses(found, given)
         fresh = netdev is None

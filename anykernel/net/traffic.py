@@ -67,20 +67,20 @@ class Flow:
     def __init__(
         self,
         network: Network,
-        a: Node,
-        b: Node,
+        a: Node | str,
+        b: Node | str,
         *,
         address: str | None = None,
         port: int | None = None,
         family: int = pysocket.AF_INET,
     ) -> None:
         self.network = network
-        self.a = a
-        self.b = b
-        self.address = address or address_of(b, family)
+        self.a = network.find(a)
+        self.b = network.find(b)
+        self.address = address or address_of(self.b, family)
         self.family = family_of(self.address)
         self.port = port or FIRST_PORT + len(network.hub.programs)
-        self.name = f"{type(self).__name__.lower()} {a.name}-{b.name}"
+        self.name = f"{type(self).__name__.lower()} {self.a.name}-{self.b.name}"
         self.programs: list[Program[Any]] = []
 
     def _start(
@@ -128,8 +128,8 @@ class Bulk(Flow):
     def __init__(
         self,
         network: Network,
-        a: Node,
-        b: Node,
+        a: Node | str,
+        b: Node | str,
         *,
         bytes: int | None = None,
         seconds: float | None = None,
@@ -153,8 +153,8 @@ class Bulk(Flow):
         self.began_ns = 0
         """When the connection was there."""
         self._running = True
-        self._start("sink", self._sink, b)
-        self._start("source", self._source, a, at)
+        self._start("sink", self._sink, self.b)
+        self._start("source", self._source, self.a, at)
 
     def _sink(self, process: Process) -> None:
         server = process.socket(self.family, pysocket.SOCK_STREAM, self._protocol)
@@ -252,8 +252,8 @@ class Cbr(Flow):
     def __init__(
         self,
         network: Network,
-        a: Node,
-        b: Node,
+        a: Node | str,
+        b: Node | str,
         *,
         rate: float | str,
         seconds: float,
@@ -271,8 +271,8 @@ class Cbr(Flow):
         self.sent: JobStats | None = None
         self.received: JobStats | None = None
         self._sinks: list[Job] = []
-        self._start("sink", self._sink, b, daemon=True)
-        self._start("source", self._source, a, at)
+        self._start("sink", self._sink, self.b, daemon=True)
+        self._start("source", self._source, self.a, at)
 
     def _sink(self, process: Process) -> None:
         sock = self._server(process, pysocket.SOCK_DGRAM)
@@ -326,8 +326,8 @@ class Requests(Flow):
     def __init__(
         self,
         network: Network,
-        a: Node,
-        b: Node,
+        a: Node | str,
+        b: Node | str,
         *,
         count: int,
         request: int = 64,
@@ -341,8 +341,8 @@ class Requests(Flow):
         self._interval = interval
         self.latencies: list[float] = []
         """Seconds from each request to its answer."""
-        self._start("server", self._serve, b)
-        self._start("client", self._ask, a, at)
+        self._start("server", self._serve, self.b)
+        self._start("client", self._ask, self.a, at)
 
     def _calls(self, sock: Socket, process: Process, sends: int, gets: int) -> Any:
         fd = sock.fileno()
@@ -388,8 +388,8 @@ class Ping(Flow):
     def __init__(
         self,
         network: Network,
-        a: Node,
-        b: Node | None = None,
+        a: Node | str,
+        b: Node | str | None = None,
         *,
         count: int = 4,
         interval: float = 1.0,
@@ -400,7 +400,7 @@ class Ping(Flow):
         super().__init__(network, a, b or a, **options)
         self._count, self._interval, self._size = count, interval, size
         self.echoes: list[Echo] = []
-        self._start("ping", self._ping, a, at)
+        self._start("ping", self._ping, self.a, at)
 
     def _ping(self, process: Process) -> None:
         six = self.family == pysocket.AF_INET6
