@@ -62,7 +62,7 @@ def program(
 
 MODULES = ("wifi", "csma", "propagation", "mobility", "network", "core")
 OURS = OVERLAY / "ns3"
-REPLACED = {"engine.c", "wire.c"}
+REPLACED = {"engine.c", "plugs.c", "wire.c"}
 """Of the host's own engine the time line and the jobs stay: ns-3 tells when they have a turn."""
 
 

@@ -141,6 +141,16 @@ void flight_drop(struct flight *f);
 void event_add(struct event e);
 /* wire.c: links */
 void wire_event(struct event *e);
+/* The port that netdev `dev` is, or NULL. */
+struct port *port_of(struct kernel *k, uint32_t dev);
+struct flight *flight_new(const void *data, uint32_t length);
+/* Writes down what becomes of a frame that leaves at `start` and arrives at `at`, if at all. */
+void wire_record(struct port *port, struct pipe *p, const struct flight *f, uint64_t start,
+		 uint64_t at, enum hk_verdict verdict);
+/* Sends a frame, whose reference it takes, from a netdev. */
+void wire_depart(struct port *port, struct flight *f, uint64_t now);
+uint64_t wire_mix(uint64_t a, uint64_t b);
+/* plugs.c */
 uint32_t wire_command(struct hk_command *c);
 /* jobs.c */
 void job_event(struct event *e);

@@ -17,7 +17,7 @@
 
 const bool engine_heap;
 
-static struct port *port_of(struct kernel *k, uint32_t dev)
+struct port *port_of(struct kernel *k, uint32_t dev)
 {
 	struct member *m = engine_has(k) ? net->members[k->index] : NULL;
 
@@ -75,7 +75,7 @@ uint32_t engine_room(struct kernel *k, uint32_t dev)
 }
 
 /* A 64 x 64 bit product, folded: fast, and each bit of both counts. */
-static uint64_t mix(uint64_t a, uint64_t b)
+uint64_t wire_mix(uint64_t a, uint64_t b)
 {
 	unsigned __int128 product = (unsigned __int128)(a ^ 0x2d358dccaa6c78a5UL) *
 				    (b ^ 0x8bb84b93962eacc9UL);
@@ -89,16 +89,15 @@ static uint64_t hash(uint64_t h, const uint8_t *data, uint32_t length)
 
 	for (; length > 16; data += 16, length -= 16) {
 		memcpy(word, data, 16);
-		h = mix(h ^ word[0], word[1]);
+		h = wire_mix(h ^ word[0], word[1]);
 	}
 	word[0] = word[1] = 0;
 	memcpy(word, data, length);
-	return mix(h ^ word[0], word[1] ^ length);
+	return wire_mix(h ^ word[0], word[1] ^ length);
 }
 
-/* `f` left at `start`, and arrives at `at`. */
-static void record(struct port *port, struct pipe *p, const struct flight *f, uint64_t start,
-		   uint64_t at, enum hk_verdict verdict)
+void wire_record(struct port *port, struct pipe *p, const struct flight *f, uint64_t start,
+		 uint64_t at, enum hk_verdict verdict)
 {
 	struct hk_header *h = header();
 	struct ring ring = { shm + HK_WIRE_AT, HK_WIRE_SIZE, &h->wire_head, &h->wire_tail };
@@ -108,8 +107,8 @@ static void record(struct port *port, struct pipe *p, const struct flight *f, ui
 	ring_add(&ring, (struct hk_frame){ start, kept, f->length, port->number,
 					   verdict | (p == &port->back ? HK_TOWARDS : 0) },
 		 f->data);
-	net->trace = mix(net->trace ^ start, at);
-	net->trace = hash(mix(net->trace, (uint64_t)port->number << 8 | verdict), f->data,
+	net->trace = wire_mix(net->trace ^ start, at);
+	net->trace = hash(wire_mix(net->trace, (uint64_t)port->number << 8 | verdict), f->data,
 			  f->length);
 	h->trace = net->trace;
 }
@@ -138,7 +137,7 @@ static bool queue(struct port *port, struct pipe *p, uint64_t now, uint32_t leng
 	return true;
 }
 
-static struct flight *new_flight(const void *data, uint32_t length)
+struct flight *flight_new(const void *data, uint32_t length)
 {
 	struct flight *f = net_alloc(sizeof(*f) + length);
 
@@ -156,7 +155,7 @@ static struct flight *corrupt(struct pipe *p, struct flight *f)
 	uint64_t bit = bits ? next_random(&p->rng) % bits : 0;
 
 	if (f->refs > 1) {
-		struct flight *own = new_flight(f->data, f->length);
+		struct flight *own = flight_new(f->data, f->length);
 
 		flight_drop(f);
 		f = own;
@@ -221,7 +220,7 @@ static void send(struct port *port, struct pipe *p, struct port *to, enum event_
 					fly(o, f, at, kind);
 		}
 	}
-	record(port, p, f, start, at, verdict);
+	wire_record(port, p, f, start, at, verdict);
 	flight_drop(f);
 }
 
@@ -233,7 +232,7 @@ static struct port *other_end(struct port *port)
 	return NULL;
 }
 
-static void depart(struct port *port, struct flight *f, uint64_t now)
+void wire_depart(struct port *port, struct flight *f, uint64_t now)
 {
 	struct port *to = NULL;
 	enum event_kind kind = EVENT_ARRIVES;
@@ -251,18 +250,18 @@ static void depart(struct port *port, struct flight *f, uint64_t now)
 		send(port, &port->out, to, kind, f, now);
 		return;
 	}
-	record(port, &port->out, f, now, 0, HK_DOWN);
+	wire_record(port, &port->out, f, now, 0, HK_DOWN);
 	flight_drop(f);
 }
 
 void engine_transmit(struct kernel *k, uint32_t dev, const void *frame, uint32_t length)
 {
 	struct port *port = port_of(k, dev);
-	struct flight *f = new_flight(frame, length);
+	struct flight *f = flight_new(frame, length);
 	struct asked *a;
 
 	if (!port->asks) {
-		depart(port, f, k->state.now);
+		wire_depart(port, f, k->state.now);
 		return;
 	}
 	a = net_alloc(sizeof(*a));
@@ -284,7 +283,7 @@ static uint64_t mac_at(const uint8_t *data)
 
 static struct station *station(struct link *link, uint64_t mac)
 {
-	uint32_t i = mix(mac, 0) & link->station_mask;
+	uint32_t i = wire_mix(mac, 0) & link->station_mask;
 
 	while (link->stations[i].mac && link->stations[i].mac != mac)
 		i = (i + 1) & link->station_mask;
@@ -348,7 +347,7 @@ void wire_event(struct event *e)
 		return;
 	}
 	if (e->kind == EVENT_DEPARTS) {
-		depart(port, e->flight, e->time);
+		wire_depart(port, e->flight, e->time);
 		return;
 	}
 	if (e->generation != port->link->generation + port->generation) {
@@ -361,184 +360,4 @@ void wire_event(struct event *e)
 				       (const uint8_t *)&e->flight->length);
 		flight_drop(e->flight);
 	}
-}
-
-/* Commands. */
-
-static uint32_t add_link(struct hk_command *c)
-{
-	struct link *link;
-
-	if (c->args[0] < HK_P2P || c->args[0] > HK_SWITCH)
-		return HK_BAD;
-	net->links = net_grow(net->links, net->link_count, &net->link_room, sizeof(link));
-	link = net_alloc(sizeof(*link));
-	*link = (struct link){ .number = net->link_count, .kind = c->args[0], .up = true,
-			       .snap = 64 };
-	net->links[net->link_count++] = link;
-	c->ret = link->number;
-	return HK_OK;
-}
-
-static uint32_t plug(struct hk_command *c)
-{
-	struct kernel *k = &kernels[c->kernel];
-	struct link *link = c->args[0] < net->link_count ? net->links[c->args[0]] : NULL;
-	struct port *port;
-
-	if (!link || !engine_has(k) || c->slot >= LIB_MAX_NETDEVS || port_of(k, c->slot))
-		return HK_BAD;
-	net->ports = net_grow(net->ports, net->port_count, &net->port_room, sizeof(port));
-	port = net_alloc(sizeof(*port));
-	*port = (struct port){ .number = net->port_count, .kernel = c->kernel, .dev = c->slot,
-			       .link = link, .plugged = true };
-	port->out.rng = mix(options.seed, 2 * port->number + 1);
-	port->back.rng = mix(options.seed, 2 * port->number + 2);
-	net->ports[net->port_count++] = port;
-	if (link->last)
-		link->last->next = port;
-	else
-		link->ports = port;
-	link->last = port;
-	net->members[c->kernel]->ports[c->slot] = port;
-	c->ret = port->number;
-	return HK_OK;
-}
-
-static void unplug(struct port *port)
-{
-	port->plugged = false;
-	port->generation++;
-	if (port->link->kind == HK_P2P)
-		port->link->generation++;
-	net->members[port->kernel]->ports[port->dev] = NULL;
-}
-
-static void set_pipe(struct pipe *p)
-{
-	const struct hk_pipe *with = (const struct hk_pipe *)(shm + HK_IN_AT);
-
-	if (with->limit > p->room) {
-		uint64_t *larger = net_alloc(with->limit * sizeof(*larger));
-
-		for (uint32_t i = 0; i < p->leave_count; i++)
-			larger[i] = p->leaves[(p->leave_head + i) % p->room];
-		net_free(p->leaves, p->room * sizeof(*larger));
-		p->leaves = larger;
-		p->room = with->limit;
-		p->leave_head = 0;
-	}
-	p->with = *with;
-}
-
-static uint32_t list_asked(struct hk_command *c)
-{
-	uint8_t *out = shm + HK_OUT_AT, *end = out + HK_OUT_SIZE;
-
-	c->ret = 0;
-	for (struct asked *a = net->asked; a; a = a->next) {
-		uint64_t size = sizeof(struct hk_asked) + ((a->flight->length + 7UL) & ~7UL);
-
-		if (size > (uint64_t)(end - out))
-			break;
-		*(struct hk_asked *)out = (struct hk_asked){ a->id, a->port->number,
-							     a->flight->length };
-		memcpy(out + sizeof(struct hk_asked), a->flight->data, a->flight->length);
-		out += size;
-		c->ret++;
-	}
-	return HK_OK;
-}
-
-static uint32_t verdict(struct hk_command *c)
-{
-	struct asked *a = net->asked;
-	uint32_t length = c->args[3];
-	struct flight *f;
-	uint64_t time;
-
-	if (!a || a->id != c->args[0] || length > HK_IN_SIZE)
-		return HK_BAD;
-	f = a->flight;
-	time = a->time > net->now ? a->time : net->now;
-	net->asked = a->next;
-	if (!net->asked)
-		net->asked_end = &net->asked;
-	header()->asked--;
-	if (length) {
-		flight_drop(f);
-		f = new_flight(shm + HK_IN_AT, length);
-	}
-	if (c->args[1] == HK_DROP || !a->port->plugged) {
-		record(a->port, &a->port->out, f, time, 0, HK_DROP);
-		flight_drop(f);
-	} else if (c->args[2]) {
-		/* The wire is free for others until then. */
-		event_add((struct event){ .time = time + c->args[2], .kind = EVENT_DEPARTS,
-					  .flight = f, .port = a->port });
-	} else {
-		if (c->args[1] == HK_TWICE) {
-			f->refs++;
-			depart(a->port, f, time);
-		}
-		depart(a->port, f, time);
-	}
-	net_free(a, sizeof(*a));
-	return HK_OK;
-}
-
-static uint32_t port_command(struct hk_command *c, struct port *port)
-{
-	struct pipe *p = c->args[0] ? &port->back : &port->out;
-
-	switch (c->op) {
-	case HK_UNPLUG:
-		if (port->plugged)
-			unplug(port);
-		return HK_OK;
-	case HK_PIPE:
-		set_pipe(p);
-		/* Its queue may wait for room by other rules, or on the cable it had before. */
-		if (port->plugged && !kernels[port->kernel].shared->crash)
-			kernel_interrupt(&kernels[port->kernel], port->dev);
-		return HK_OK;
-	case HK_PIPE_STATS:
-		memcpy(shm + HK_OUT_AT, &p->stats, sizeof(p->stats));
-		return HK_OK;
-	case HK_ASK:
-		port->asks = c->args[0];
-		return HK_OK;
-	}
-	c->ret = -ENOSYS;
-	return HK_BAD;
-}
-
-static uint32_t link_command(struct hk_command *c, struct link *link)
-{
-	if (c->op == HK_LINK_SNAP) {
-		link->snap = c->args[0];
-		return HK_OK;
-	}
-	if (link->up && !c->args[0])
-		link->generation++;
-	link->up = c->args[0];
-	return HK_OK;
-}
-
-uint32_t wire_command(struct hk_command *c)
-{
-	switch (c->op) {
-	case HK_LINK:
-		return add_link(c);
-	case HK_PLUG:
-		return plug(c);
-	case HK_ASKED:
-		return list_asked(c);
-	case HK_VERDICT:
-		return verdict(c);
-	case HK_LINK_UP:
-	case HK_LINK_SNAP:
-		return c->slot < net->link_count ? link_command(c, net->links[c->slot]) : HK_BAD;
-	}
-	return c->slot < net->port_count ? port_command(c, net->ports[c->slot]) : HK_BAD;
 }

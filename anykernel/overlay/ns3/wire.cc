@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The engine on ns-3: in place of engine.c and wire.c, between the kernels and ns-3's
+ * The engine on ns-3: in place of engine.c, wire.c and plugs.c, between the kernels and ns-3's
  * channels.
  *
  * ns-3's scheduler is the clock.  The moment at which kernels (or their jobs, or frames
