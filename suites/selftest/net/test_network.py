@@ -246,3 +246,28 @@ def test_any_sequence_gives_the_same_trace_twice(
     network.restore(1)
     stop = data.draw(st.integers(0, len(moves) - 1))
     assert play(network, moves, stop) == first
+
+
+@pytest.mark.kernel(components=["net-ipv4"])
+def test_nodes_of_some_components(network: Network) -> None:
+    nodes = network.chain(4, delay="1ms")
+    network.address()
+    network.route()
+    ping = network.ping(nodes[0], nodes[-1], count=2)
+    flow = network.bulk(nodes[0], nodes[-1], bytes=1_000_000)
+    network.run()
+    assert ping.lost == 0
+    assert flow.moved == 1_000_000
+    assert not nodes[0].os.exists("/proc/net/if_inet6")
+
+
+@pytest.mark.kernel(memory=256 << 20)
+def test_more_memory_gives_larger_windows(network: Network) -> None:
+    """Linux bounds TCP's buffers by a machine's memory (tcp_init_mem()): over 20 hops, with a
+    round trip of 4 ms, 64 MiB don't fill 1 Gbit/s."""
+    nodes = network.chain(20, rate="1Gbit", delay="100us")
+    network.address()
+    network.route()
+    flow = network.bulk(nodes[0], nodes[-1], bytes=20_000_000)
+    network.run()
+    assert flow.goodput > 700e6
