@@ -101,7 +101,7 @@ class Instance:
 
     def post(self, nr: int, *args: int, task: int) -> int | None:
         """Starts a call of `task` and lets it run as far as it gets at the current time: the
-        result if it is over then, or None."""
+        result if it is over then (of a task that ended: its exit code), or None."""
         command = self._fill(self._c.HK_POST, task)
         command.nr = nr
         for position in range(6):
