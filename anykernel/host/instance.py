@@ -7,10 +7,10 @@ import errno
 import os
 import struct
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from anykernel.errors import Deadlock, KernelCrash, UsageError
+from anykernel.host.frames import Frame, answers, batches, records
 from anykernel.host.memory import Buffer, UserMemory
 from anykernel.host.report import CrashReport
 
@@ -34,30 +34,12 @@ LIB_TASK_EXITED = 3
 MAX_NETDEVS = 256
 NETDEV_CONFIG = struct.Struct("<IIII16s6sBB")
 
-LONGEST_FRAME = 65_535
-U32 = struct.Struct("<I")
-RECORD = struct.Struct("<QIIII")
-"""struct hk_frame."""
-SKIP = 0xFFFFFFFF
-
 
 def refusal(result: int) -> str:
     """Why the host did not execute a command, by what it returned."""
     if result == -errno.EBUSY:
         return "its process is in a call or in a job already: each program needs a process"
     return os.strerror(-result)
-
-
-@dataclass(frozen=True, slots=True)
-class Frame:
-    """A frame that passed a netdev; rx is towards the kernel."""
-
-    number: int
-    """Position in the kernel's whole stream: grows with time, not by one."""
-    time_ns: int
-    dev: int
-    direction: Literal["rx", "tx"]
-    data: bytes
 
 
 class Instance:
@@ -72,6 +54,8 @@ class Instance:
         self._at = c.HK_KERNELS_AT + index * c.HK_KERNEL_SIZE
         user = self._at + c.HK_USER_AT
         self.user = UserMemory(host.view[user : user + c.HK_USER_SIZE], c.HK_BASE + user)
+        ring = self._at + c.HK_CAPTURE_AT
+        self._ring = host.view[ring : ring + c.HK_CAPTURE_SIZE]
         self._captured_until = 0
         self._call_buffer: Buffer | None = None
         self._devs: set[int] = set()
@@ -213,60 +197,24 @@ class Instance:
 
     def inject(self, dev: int, frames: Sequence[bytes]) -> None:
         """The frames arrive at once, in order; returns when the kernel is idle."""
-        for offset, count in self._batches(frames):
+        for count in batches(self._in_view, frames):
             command = self._fill(self._c.HK_INJECT, dev)
-            command.args[0] = offset
+            command.args[0] = 0
             command.args[1] = count
             self._go(command, "inject")
 
     def exchange(self, dev: int, frames: Sequence[bytes]) -> list[list[bytes]]:
         """The frames arrive one by one; for each, what the kernel sent before it was idle."""
-        answers: list[list[bytes]] = []
-        for offset, count in self._batches(frames):
+        found: list[list[bytes]] = []
+        for count in batches(self._in_view, frames):
             command = self._fill(self._c.HK_EXCHANGE, dev)
             arguments = command.args
-            arguments[0] = offset
+            arguments[0] = 0
             arguments[1] = count
             arguments[2] = 0
             self._go(command, "exchange")
-            self._answers(count, answers)
-        return answers
-
-    def _answers(self, count: int, answers: list[list[bytes]]) -> None:
-        out = self._out_view
-        unpack = U32.unpack_from
-        at = 0
-        for _ in range(count):
-            (n,) = unpack(out, at)
-            at += 4
-            sent = []
-            for _ in range(n):
-                (length,) = unpack(out, at)
-                at += 4
-                sent.append(bytes(out[at : at + length]))
-                at += length + 3 & ~3
-            answers.append(sent)
-
-    def _batches(self, frames: Sequence[bytes]) -> Any:
-        """Writes frames into the input area; yields (offset, count) of what fits at a time.
-        Half of it is left, so that the answers' area, of the same size, has room."""
-        area = self._in_view
-        room = len(area) // 4
-        at = count = 0
-        for frame in frames:
-            length = len(frame)
-            if not 0 < length <= LONGEST_FRAME:
-                raise UsageError(
-                    f"a frame of {length} bytes: from 1 to {LONGEST_FRAME} can be sent"
-                )
-            if at + length + 8 > room or count == 4096:
-                yield 0, count
-                at = count = 0
-            area[at : at + 4 + length] = U32.pack(length) + frame
-            at += 4 + (length + 3 & ~3)
-            count += 1
-        if count:
-            yield 0, count
+            found += answers(self._out_view, count)
+        return found
 
     def record(self, on: bool) -> None:
         """Whether frames that pass its netdevs are kept for captured()."""
@@ -274,23 +222,13 @@ class Instance:
 
     def captured(self, dev: int | None = None, clear: bool = True) -> list[Frame]:
         """The frames since the last call that cleared, as far as the ring holds them."""
-        c, view, base = self._c, self._host.view, self._at + self._c.HK_CAPTURE_AT
-        head, size = int(self._struct.capture_head), c.HK_CAPTURE_SIZE
+        head = int(self._struct.capture_head)
         at = max(self._captured_until, int(self._struct.capture_tail))
-        frames = []
-        while at < head:
-            offset = at % size
-            if size - offset < RECORD.size:
-                at += size - offset
-                continue
-            time_ns, length, _, number, sent = RECORD.unpack_from(view, base + offset)
-            if length == SKIP:
-                at += size - offset
-                continue
-            data = bytes(view[base + offset + RECORD.size : base + offset + RECORD.size + length])
-            if dev is None or dev == number:
-                frames.append(Frame(at, time_ns, number, "tx" if sent else "rx", data))
-            at += RECORD.size + (length + 7 & ~7)
+        frames = [
+            Frame(one.position, one.time_ns, one.port, "tx" if one.what else "rx", one.data)
+            for one in records(self._ring, at, head)
+            if dev is None or dev == one.port
+        ]
         if clear:
             self._captured_until = head
         return frames

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from anykernel.errors import UsageError
-from anykernel.host.instance import LONGEST_FRAME
+from anykernel.host.frames import LONGEST
 from anykernel.net import units
 from anykernel.net.wire import ON_THE_WIRE, VERDICTS, Passage
 
@@ -50,8 +50,8 @@ def delay(time: float | str) -> Verdict:
 
 def change(data: bytes) -> Verdict:
     """Other bytes are sent in the frame's place.  Raises UsageError for none or too many."""
-    if not 1 <= len(data) <= LONGEST_FRAME:
-        raise UsageError(f"a frame has 1 to {LONGEST_FRAME} bytes, not {len(data)}")
+    if not 1 <= len(data) <= LONGEST:
+        raise UsageError(f"a frame has 1 to {LONGEST} bytes, not {len(data)}")
     return Verdict("pass", 0.0, bytes(data))
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from anykernel.host.instance import RECORD, SKIP
+from anykernel.host.frames import records
 
 if TYPE_CHECKING:
     from anykernel.host import Host
@@ -46,7 +46,6 @@ class Wire:
     def __init__(self, host: Host) -> None:
         self._host = host
         c = host.c
-        self._size = c.HK_WIRE_SIZE
         self._view = host.view[c.HK_WIRE_AT : c.HK_WIRE_AT + c.HK_WIRE_SIZE]
         self._sinks: list[Sink] = []
         self._began = int(host.header.wire_head)
@@ -71,7 +70,7 @@ class Wire:
 
     def _make_room(self) -> None:
         """While time passes the host waits for drain() by itself; calls that end at once don't."""
-        if self._host.header.wire_head - self._host.header.wire_taken > self._size // 2:
+        if self._host.header.wire_head - self._host.header.wire_taken > len(self._view) // 2:
             self.drain()
 
     def drain(self) -> None:
@@ -88,20 +87,8 @@ class Wire:
         return list(self._read(self._began))
 
     def _read(self, at: int) -> Iterator[Passage]:
-        header: Any = self._host.header
-        head = int(header.wire_head)
-        at = max(at, int(header.wire_tail))
-        while at < head:
-            offset = at % self._size
-            rest = self._size - offset
-            if rest < RECORD.size:
-                at += rest
-                continue
-            time_ns, kept, length, port, what = RECORD.unpack_from(self._view, offset)
-            if kept == SKIP:
-                at += rest
-                continue
-            start = offset + RECORD.size
-            data = bytes(self._view[start : start + kept])
-            yield Passage(time_ns, port, bool(what & BACK), VERDICTS[what & 0xFF], length, data)
-            at += RECORD.size + (kept + 7 & ~7)
+        header = self._host.header
+        for one in records(self._view, max(at, int(header.wire_tail)), int(header.wire_head)):
+            verdict = VERDICTS[one.what & 0xFF]
+            towards = bool(one.what & BACK)
+            yield Passage(one.time_ns, one.port, towards, verdict, one.length, one.data)
