@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from anykernel.net.network import Network
 
 ROUND = struct.Struct("<QQqq")
-CALLS_MOST = 4
 U64 = (1 << 64) - 1
 
 
@@ -69,8 +68,9 @@ class Job:
         tolerate: Sequence[int] = (),
         log: int = 0,
     ) -> None:
-        if not 1 <= len(calls) <= CALLS_MOST:
-            raise UsageError(f"a job has 1 to {CALLS_MOST} calls, not {len(calls)}")
+        most = network.host.c.HK_JOB_CALLS
+        if not 1 <= len(calls) <= most:
+            raise UsageError(f"a job has 1 to {most} calls, not {len(calls)}")
         self._network = network
         self.process = process
         self._log = process.instance.user.alloc(log * ROUND.size) if log else None

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from anykernel.net.network import Network
     from anykernel.net.node import Node
 
-KINDS = {"p2p": 1, "segment": 2, "switch": 3}
+KINDS = {"p2p": "HK_P2P", "segment": "HK_SEGMENT", "switch": "HK_SWITCH"}
+"""What protocol.h calls them."""
 WHOLE = 1 << 17
 """Bytes of each frame that are recorded for a pcap file: all."""
-HEADERS = 64
 MOST_QUEUED = 1_000_000
 
 
@@ -377,7 +377,7 @@ class Link:
     def snap(self) -> None:
         """Tells the host how much of each frame to record."""
         if self in self.network.links:  # and not restored away
-            length = WHOLE if self._captures else HEADERS
+            length = WHOLE if self._captures else self.network.host.c.HK_WIRE_SNAP
             self.network.engine.command("HK_LINK_SNAP", self.number, length)
 
     @contextmanager

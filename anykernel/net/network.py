@@ -26,9 +26,6 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 SWITCH_QUEUE = 1000
 """Frames that wait in a switch for each cable, if not said."""
-PRISTINE_MOST = 128
-"""Nodes that can be had again as they were booted: the host process may have only so many
-mappings, of which each page of a snapshot that was written to costs some."""
 Addresses = str | tuple[str, ...] | list[str]
 
 
@@ -97,7 +94,8 @@ class Network(Recipes):
             raise UsageError(f"{name!r} is no name for a new node: it is empty, or there is one")
         if index == len(self._booted):
             made = Node(self.host.boot(), self.image)
-            if index < PRISTINE_MOST:
+            if index < self.host.c.HK_FEW:
+                # The process may have only so many mappings, of which each page costs some.
                 made.keep()
             self._booted.append(made)
         node = self._booted[index]
@@ -184,7 +182,8 @@ class Network(Recipes):
         with_ = cable(Cable(), options)
         if any(link.name == name for link in self._links):
             raise UsageError(f"there is a link {name} already")
-        made = Link(self, kind, name, self.engine.command("HK_LINK", 0, KINDS[kind]), with_)
+        number = self.engine.command("HK_LINK", 0, getattr(self.host.c, KINDS[kind]))
+        made = Link(self, kind, name, number, with_)
         self._links.append(made)
         return made
 
@@ -410,8 +409,8 @@ class Network(Recipes):
         gone = list(self._nodes.values())[len(level.nodes) :]
         if any(not node.kept for node in gone):
             raise UsageError(
-                f"nodes behind the first {PRISTINE_MOST} can't be taken back: make all of them "
-                "before the first snapshot"
+                f"nodes behind the first {self.host.c.HK_FEW} can't be taken back: make all of "
+                "them before the first snapshot"
             )
         self.hub.clear()
         back = level.nodes + [(node, 1) for node in gone]

@@ -153,6 +153,10 @@ class Hub:
 
     def __init__(self, network: Network) -> None:
         self.network = network
+        self._begin()
+
+    def _begin(self) -> None:
+        """Without any program."""
         self.main = getcurrent()
         self.programs: list[Program[Any]] = []
         self._by_greenlet: dict[greenlet, Program[Any]] = {}
@@ -231,13 +235,7 @@ class Hub:
             raise
         finally:
             del self._test_calls[key]
-        if results:
-            return int(results[0])
-        instance.cancel(task)
-        result = instance.poll(task)
-        if result is None or result == -errno.EINTR:
-            raise TimeoutError(errno.ETIMEDOUT, f"{what} timed out in virtual time")
-        return result
+        return int(results[0]) if results else _given_up(process, what)
 
     def wait_task(self, process: Process, what: str) -> int:
         """Until a task that works by itself is back; its last result."""
@@ -253,10 +251,7 @@ class Hub:
         try:
             result: int | Killed | None = self._pause(program, what, until)
             if result is None:
-                instance.cancel(task)
-                result = instance.poll(task)
-                if result is None or result == -errno.EINTR:
-                    raise TimeoutError(f"{what} timed out in virtual time")
+                result = _given_up(process, what)
         except GreenletExit:
             instance.cancel(task)
             raise
@@ -312,7 +307,7 @@ class Hub:
             if not program.done:
                 self._turn.pop(program, None)
                 program.greenlet.throw(GreenletExit())
-        self.__init__(self.network)  # type: ignore[misc]
+        self._begin()
 
     @property
     def next_timer(self) -> int | None:
@@ -376,6 +371,16 @@ class Hub:
         lines = [program.line() for program in self.programs if not program.done]
         lines += [f"  link {link.name} is down" for link in self.network.links if not link.is_up]
         return "\n".join(lines)
+
+
+def _given_up(process: Process, what: str) -> int:
+    """Ends a call whose time is up: its result, if it ended by itself at the last moment.  Raises
+    TimeoutError."""
+    process.instance.cancel(process.task)
+    result = process.instance.poll(process.task)
+    if result is None or result == -errno.EINTR:
+        raise TimeoutError(errno.ETIMEDOUT, f"{what} timed out in virtual time")
+    return result
 
 
 def _describe(nr: int, args: tuple[int, ...]) -> str:

@@ -97,8 +97,8 @@ class Flow:
         self.programs.append(program)
         return program
 
-    def _server(self, process: Process, kind: int) -> Socket:
-        sock = process.socket(self.family, kind)
+    def _server(self, process: Process, kind: int, protocol: int = 0) -> Socket:
+        sock = process.socket(self.family, kind, protocol)
         sock.setsockopt(pysocket.SOL_SOCKET, pysocket.SO_REUSEADDR, 1)
         sock.bind(("::" if self.family == pysocket.AF_INET6 else "0.0.0.0", self.port))
         if kind != pysocket.SOCK_DGRAM:
@@ -157,10 +157,7 @@ class Bulk(Flow):
         self._start("source", self._source, self.a, at)
 
     def _sink(self, process: Process) -> None:
-        server = process.socket(self.family, pysocket.SOCK_STREAM, self._protocol)
-        server.setsockopt(pysocket.SOL_SOCKET, pysocket.SO_REUSEADDR, 1)
-        server.bind(("::" if self.family == pysocket.AF_INET6 else "0.0.0.0", self.port))
-        server.listen()
+        server = self._server(process, pysocket.SOCK_STREAM, self._protocol)
         sock, _ = server.accept()
         room = self._buffer(process, self._chunk)
         job = Job(self.network, process, [("recvfrom", sock.fileno(), room, self._chunk, 0, 0, 0)])

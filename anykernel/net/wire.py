@@ -16,8 +16,6 @@ VERDICTS = ("passed", "lost", "queue full", "link down", "dropped", "corrupted",
 """By enum hk_verdict of protocol.h."""
 ON_THE_WIRE = frozenset({"passed", "lost", "corrupted", "doubled", "late"})
 """Verdicts of frames that left their sender."""
-BACK = 0x100
-"""The frame came from a switch, towards the port."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,5 +88,5 @@ class Wire:
         header = self._host.header
         for one in records(self._view, max(at, int(header.wire_tail)), int(header.wire_head)):
             verdict = VERDICTS[one.what & 0xFF]
-            towards = bool(one.what & BACK)
+            towards = bool(one.what & self._host.c.HK_TOWARDS)
             yield Passage(one.time_ns, one.port, towards, verdict, one.length, one.data)

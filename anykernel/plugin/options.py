@@ -60,6 +60,16 @@ class KernelOptions:
             parts.append(f"stubs {self.stubs}")
         return " ".join(parts)
 
+    def of_host(self) -> dict[str, Any]:
+        """The options that a Host takes, but for its clock."""
+        return {
+            "memory": self.memory,
+            "seed": self.seed,
+            "cmdline": self.cmdline,
+            "budget": self.budget,
+            "stubs": self.stubs,
+        }
+
     def named(self) -> str:
         """The components as the command line takes them; '' for a whole kernel."""
         return "" if self.components is None else ",".join(self.components) or BASE

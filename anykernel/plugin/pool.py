@@ -21,8 +21,6 @@ IDLE_MOST = 8
 """Idle kernels that are kept for later tests; each costs a process and about 10 MB."""
 NETWORK_MOST = 4096
 """Nodes of a network; those that were never used cost nothing."""
-NETWORK_KEPT = 128
-"""A network with more nodes than that is not kept for later tests."""
 
 ImageKey = tuple[str, str, tuple[tuple[str, str], ...], tuple[str, ...] | None]
 
@@ -130,17 +128,14 @@ class Pool:
         network = simulation(
             image,
             kernels=NETWORK_MOST,
-            memory=options.memory,
-            seed=options.seed,
-            cmdline=options.cmdline,
-            budget=options.budget,
-            stubs=options.stubs,
+            **options.of_host(),
         )
         return Lease(options, image, network.host, network, 0, 0, network=True)
 
     def give_back(self, lease: Lease) -> None:
         """The test is over.  A kernel that crashed is not used again."""
-        if lease.crashed or len(lease.host.instances) > NETWORK_KEPT:
+        # Of very many nodes not all can be had again as they were booted.
+        if lease.crashed or (lease.network and len(lease.host.instances) > lease.host.c.HK_FEW):
             self._close(lease)
             return
         lease.example = None
@@ -158,15 +153,7 @@ class Pool:
         from anykernel.kernel import Kernel
 
         image = self.image(options)
-        host = Host(
-            image,
-            memory=options.memory,
-            seed=options.seed,
-            clock=options.clock,
-            cmdline=options.cmdline,
-            budget=options.budget,
-            stubs=options.stubs,
-        )
+        host = Host(image, clock=options.clock, **options.of_host())
         try:
             kernel = Kernel(host.instances[0], image)
             booted = kernel.snapshot()
@@ -207,16 +194,7 @@ class Pool:
 
         self._check_network(options)
         image = self.image(options)
-        host = Host(
-            image,
-            kernels=NETWORK_MOST,
-            memory=options.memory,
-            seed=options.seed,
-            clock="network",
-            cmdline=options.cmdline,
-            budget=options.budget,
-            stubs=options.stubs,
-        )
+        host = Host(image, kernels=NETWORK_MOST, clock="network", **options.of_host())
         return Lease(options, image, host, Network(host, image), 0, 0, network=True)
 
     @staticmethod

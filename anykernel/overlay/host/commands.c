@@ -255,8 +255,8 @@ static uint32_t execute_for(struct kernel *k, struct hk_command *c)
 	running = c->op == HK_RESTORE ? NULL : k;
 	header()->running = c->kernel + 1;
 	k->configured |= c->op == HK_SYSCALL;
-	if (engine_has(k) && k->state.now < engine_now())
-		k->state.now = engine_now();
+	if (engine_has(k))
+		catch_up(k);
 	return execute_one(k, c);
 }
 

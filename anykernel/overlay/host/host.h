@@ -13,6 +13,8 @@
 
 #define PAGE 4096UL
 #define MAX_DEPTH 15
+/* Where time begins, ns.  Not 0: TCP takes a timestamp of 0 for none. */
+#define BOOTED_AT 1000000000UL
 
 struct saved_page {
 	uint32_t page;		/* index from kernel.low */
@@ -121,6 +123,7 @@ _Noreturn void crash(struct kernel *k, enum hk_crash kind, const char *what);
 void task_seen(struct lib_task *task);
 uint32_t run_call(struct kernel *k, struct hk_command *c);
 uint64_t run_idle(struct kernel *k);
+void catch_up(struct kernel *k);
 /* Lets time pass until `until`, 0: none.  False: the client is asked for something first. */
 bool run_until(struct kernel *k, uint64_t until);
 bool settle(struct kernel *k, uint64_t until);

@@ -10,9 +10,6 @@
 /* Events after which the client is asked for its opinion: it watches the budget. */
 #define SLICE 20000
 
-/* Kernels of which all mapped pages of code may count in the process' RSS. */
-#define FEW 128
-
 struct net *const net = (struct net *)ARENA_AT;
 
 /* Copies of the arena, one for each level of snapshots. */
@@ -147,7 +144,7 @@ static void reset(void)
 {
 	memset(net, 0, sizeof(*net));
 	net->top = (sizeof(*net) + PAGE - 1) & ~(PAGE - 1);
-	net->now = 1000000000;	/* as kernels have it when they are booted */
+	net->now = BOOTED_AT;
 	net->members = net_alloc(options.kernels * sizeof(*net->members));
 	memset(net->members, 0, options.kernels * sizeof(*net->members));
 	net->queue = net_alloc(options.kernels * sizeof(*net->queue));
@@ -319,7 +316,7 @@ static void give_backs(struct hk_command *c)
 /* Where there are very many, code that only their configuration ran is not kept mapped. */
 static void drop_codes(void)
 {
-	for (uint32_t i = 0; net->queued > FEW && i < net->queued; i++) {
+	for (uint32_t i = 0; net->queued > HK_FEW && i < net->queued; i++) {
 		struct kernel *k = &kernels[net->queue[i]->kernel];
 
 		if (k->configured)

@@ -190,8 +190,6 @@ static void op_stub(void *host, uint32_t number, const char *name, uint32_t gran
 	crash(k, HK_STUB, what);
 }
 
-/* Not 0: TCP takes a timestamp of 0 for none. */
-#define BOOTED_AT 1000000000UL
 #define TICKING 20000000UL	/* two ticks at the slowest rate, HZ=100 */
 
 void kernel_start(struct kernel *k)

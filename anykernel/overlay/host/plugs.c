@@ -14,7 +14,7 @@ static uint32_t add_link(struct hk_command *c)
 	net->links = net_grow(net->links, net->link_count, &net->link_room, sizeof(link));
 	link = net_alloc(sizeof(*link));
 	*link = (struct link){ .number = net->link_count, .kind = c->args[0], .up = true,
-			       .snap = 64 };
+			       .snap = HK_WIRE_SNAP };
 	net->links[net->link_count++] = link;
 	c->ret = link->number;
 	return HK_OK;

@@ -37,6 +37,8 @@
 #define HK_USER_SIZE 0xb70000
 #define HK_KERNEL_SIZE 0x1000000
 #define HK_SIGNALS 64 /* caught signals that are remembered */
+#define HK_FEW 128 /* kernels that are treated with more memory and mappings than very many */
+#define HK_WIRE_SNAP 64 /* bytes of each frame that the wire ring has, if not said */
 #define HK_STUBS 1024 /* stubs that are counted */
 
 enum hk_op {

@@ -41,6 +41,13 @@ uint64_t run_idle(struct kernel *k)
 	return event.deadline;
 }
 
+/* The clock of `k`, which has joined, is the engine's. */
+void catch_up(struct kernel *k)
+{
+	if (k->state.now < engine_now())
+		k->state.now = engine_now();
+}
+
 /* Makes `k` the running kernel, at the engine's time; returns who ran before. */
 static struct kernel *enter(struct kernel *k)
 {
@@ -48,8 +55,7 @@ static struct kernel *enter(struct kernel *k)
 
 	running = k;
 	header()->running = k->index + 1;
-	if (k->state.now < engine_now())
-		k->state.now = engine_now();
+	catch_up(k);
 	return before;
 }
 

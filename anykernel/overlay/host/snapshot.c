@@ -24,11 +24,9 @@
 /* More hot pages than this and a restore protects all again: one wild example
  * must not slow down those that follow. */
 #define COOL_DOWN 1024
-/* From this index on, a kernel's stacks have no guard pages.  Each page is two
+/* From index HK_FEW on, a kernel's stacks have no guard pages.  Each page is two
  * mappings, and a kernel has some forty stacks: of a thousand kernels none would be
- * left for snapshots. */
-#define MANY 128
-/* Of those kernels, hot pages that are no farther apart than this become one
+ * left for snapshots.  Of those kernels, hot pages that are no farther apart than this become one
  * mapping; what lies between is saved, too. */
 #define BRIDGE 16
 /* The buffer of a page that held nothing. */
@@ -146,7 +144,7 @@ static bool expose(struct kernel *k)
 void snapshot_guard(struct kernel *k, uint8_t *stack)
 {
 	k->guard[(stack - k->low) / PAGE] =
-		k->index < MANY && mprotect(stack, PAGE, PROT_READ) == 0;
+		k->index < HK_FEW && mprotect(stack, PAGE, PROT_READ) == 0;
 }
 
 int snapshot_take(struct kernel *k)
@@ -156,7 +154,7 @@ int snapshot_take(struct kernel *k)
 	if (!protect_all(k, PROT_READ))
 		return -ENOMEM;
 	/* What only set-up ran need not stay mapped in each of very many kernels. */
-	if (options.lazy && k->index >= MANY)
+	if (options.lazy && k->index >= HK_FEW)
 		madvise(k->base, k->low - k->base, MADV_DONTNEED);
 	k->depth++;
 	k->levels[k->depth].count = 0;
@@ -227,7 +225,7 @@ int snapshot_restore(struct kernel *k, uint32_t depth)
 /* Saves a page that is written to and those that join it to hot ones. */
 static void heat(struct kernel *k, uint32_t page, uint32_t *first, uint32_t *last)
 {
-	uint32_t reach = k->index >= MANY ? BRIDGE : 0, pages = page_count(k);
+	uint32_t reach = k->index >= HK_FEW ? BRIDGE : 0, pages = page_count(k);
 
 	for (uint32_t i = 1; i <= reach && i <= page && *first == page; i++)
 		if (is_saved(k, page - i))

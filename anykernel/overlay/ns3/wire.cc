@@ -26,7 +26,7 @@ std::vector<Side> g_sides;
 namespace
 {
 
-constexpr uint64_t BEGIN = 1000000000; // as net.c's
+constexpr uint64_t BEGIN = BOOTED_AT;
 constexpr uint32_t RING = 16;          // frames that a device takes before the kernel waits
 constexpr uint32_t WAKES = RING / 2;
 constexpr size_t HEAP_STEP = 64 << 20;
