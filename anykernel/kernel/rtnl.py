@@ -63,7 +63,8 @@ def address(text: str) -> Address:
         raise UsageError(f"{text!r} is no IP address") from error
 
 
-def _attribute(kind: int, data: bytes) -> bytes:
+def attribute(kind: int, data: bytes) -> bytes:
+    """A netlink attribute (struct nlattr), padded."""
     return struct.pack("=HH", 4 + len(data), kind) + data + bytes(-len(data) % 4)
 
 
@@ -76,7 +77,8 @@ def _attributes(data: bytes) -> dict[int, bytes]:
     return found
 
 
-def _family(version: int) -> int:
+def family_of(version: int) -> int:
+    """AF_INET or AF_INET6."""
     return socket.AF_INET if version == 4 else socket.AF_INET6
 
 
@@ -183,26 +185,26 @@ class Rtnl:
         value = interface(text)
         packed = value.ip.packed
         body = struct.pack(
-            "=BBBBI", _family(value.version), value.network.prefixlen,
+            "=BBBBI", family_of(value.version), value.network.prefixlen,
             0 if dad else IFA_F_NODAD, 0, ifindex,
         )  # fmt: skip
-        body += _attribute(2, packed) + _attribute(1, packed)
+        body += attribute(2, packed) + attribute(1, packed)
         if value.version == 4 and value.network.prefixlen < 31:
-            body += _attribute(4, value.network.broadcast_address.packed)
+            body += attribute(4, value.network.broadcast_address.packed)
         self._request(NEWADDR, CREATE, body)
 
     def remove_address(self, ifindex: int, text: str) -> None:
         """Removes an address.  Raises OSError (EADDRNOTAVAIL) where the device doesn't have it."""
         value = interface(text)
         length = value.network.prefixlen
-        body = struct.pack("=BBBBI", _family(value.version), length, 0, 0, ifindex)
-        self._request(DELADDR, 0, body + _attribute(2, value.ip.packed))
+        body = struct.pack("=BBBBI", family_of(value.version), length, 0, 0, ifindex)
+        self._request(DELADDR, 0, body + attribute(2, value.ip.packed))
 
     def add_neighbour(self, ifindex: int, text: str, mac: bytes) -> None:
         """Adds a permanent neighbour, so that nothing is asked by ARP or NDP."""
         value = address(text)
-        body = struct.pack("=BxHiHBB", _family(value.version), 0, ifindex, PERMANENT, 0, 0)
-        body += _attribute(1, value.packed) + _attribute(2, mac)
+        body = struct.pack("=BxHiHBB", family_of(value.version), 0, ifindex, PERMANENT, 0, 0)
+        body += attribute(1, value.packed) + attribute(2, mac)
         self._request(NEWNEIGH, CREATE | REPLACE, body)
 
     def add_route(self, ifindex: int, network: str, via: str | None = None) -> None:
@@ -246,21 +248,21 @@ def _route(target: Network, hops: Sequence[tuple[int, Address | None]], protocol
         scope = NOWHERE
     length = target.prefixlen
     body = struct.pack(
-        "=BBBBBBBBI", _family(target.version), length, 0, 0, MAIN, protocol, scope, 1, 0
+        "=BBBBBBBBI", family_of(target.version), length, 0, 0, MAIN, protocol, scope, 1, 0
     )
     if length:
-        body += _attribute(1, target.network_address.packed)
+        body += attribute(1, target.network_address.packed)
     if not hops:
         return body
     if len(hops) == 1:
         ((index, gateway),) = hops
-        return body + _gateway(gateway) + _attribute(4, struct.pack("=i", index))
+        return body + _gateway(gateway) + attribute(4, struct.pack("=i", index))
     several = b""
     for index, gateway in hops:
         nested = _gateway(gateway)
         several += struct.pack("=HBBi", 8 + len(nested), 0, 0, index) + nested
-    return body + _attribute(9, several)
+    return body + attribute(9, several)
 
 
 def _gateway(gateway: Address | None) -> bytes:
-    return b"" if gateway is None else _attribute(5, gateway.packed)
+    return b"" if gateway is None else attribute(5, gateway.packed)

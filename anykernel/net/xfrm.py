@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from types import TracebackType
+from anykernel.kernel.rtnl import attribute, family_of
 
+if TYPE_CHECKING:
     from anykernel.kernel.process import Process
 
 NETLINK_XFRM = 6
@@ -37,14 +37,6 @@ def _packed(address: Address) -> bytes:
     return address.packed.ljust(16, b"\0")
 
 
-def _family(version: int) -> int:
-    return socket.AF_INET if version == 4 else socket.AF_INET6
-
-
-def _attribute(kind: int, data: bytes) -> bytes:
-    return struct.pack("=HH", 4 + len(data), kind) + data + bytes(-len(data) % 4)
-
-
 @dataclass(frozen=True)
 class Selector:
     """Which packets: from a network to a network; a protocol (0: any) and, in that, for Mobile
@@ -64,7 +56,7 @@ class Selector:
             _packed(target.network_address)
             + _packed(source.network_address)
             + struct.pack(">HHHH", 0, 0, self.kind, mask)
-            + struct.pack("=HBBB3xiI", _family(source.version), target.prefixlen,
+            + struct.pack("=HBBB3xiI", family_of(source.version), target.prefixlen,
                           source.prefixlen, self.protocol, self.ifindex, 0)
         )  # fmt: skip
 
@@ -88,7 +80,7 @@ class Template:
         source, target = ip_address(self.source), ip_address(self.target)
         return (
             _packed(target)
-            + struct.pack("=IB3xH2x", 0, self.protocol, _family(source.version))
+            + struct.pack("=IB3xH2x", 0, self.protocol, family_of(source.version))
             + _packed(source)
             + struct.pack("=IBBBxIII", self.reqid, self.mode, 0, self.optional, ANY, ANY, ANY)
         )
@@ -118,20 +110,20 @@ class State:
     def pack(self) -> bytes:
         """As struct xfrm_usersa_info with attributes."""
         source = ip_address(self.source)
-        family = _family(source.version)
+        family = family_of(source.version)
         selector = self.selector.pack() if self.selector else NOTHING
         body = selector + self.identity() + _packed(source) + LIFE + bytes(32 + 12)
         body += struct.pack("=IIHBBB7x", 0, self.reqid, family, self.mode, self.window, self.flags)
         if self.aead:
             name, key, bits = self.aead
-            body += _attribute(ALG_AEAD, _algorithm(name, key, bits))
+            body += attribute(ALG_AEAD, _algorithm(name, key, bits))
         if self.encryption:
-            body += _attribute(ALG_CRYPT, _algorithm(*self.encryption))
+            body += attribute(ALG_CRYPT, _algorithm(*self.encryption))
         if self.authentication:
             name, key, bits = self.authentication
-            body += _attribute(ALG_AUTH_TRUNC, _algorithm(name, key, bits))
+            body += attribute(ALG_AUTH_TRUNC, _algorithm(name, key, bits))
         if self.care_of:
-            body += _attribute(CARE_OF, _packed(ip_address(self.care_of)))
+            body += attribute(CARE_OF, _packed(ip_address(self.care_of)))
         return body
 
     def identity(self) -> bytes:
@@ -154,13 +146,8 @@ class Xfrm:
     def __enter__(self) -> Xfrm:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._socket.__exit__(kind, error, trace)
+    def __exit__(self, *exc: object) -> None:
+        self._socket.__exit__(*exc)  # type: ignore[arg-type]
 
     def _request(self, kind: int, body: bytes) -> None:
         request, ack, create = 0x1, 0x4, 0x400
@@ -176,8 +163,8 @@ class Xfrm:
     def remove_state(self, state: State) -> None:
         source = ip_address(state.source)
         identity = _packed(ip_address(state.target)) + struct.pack(">I", state.spi)
-        identity += struct.pack("=HBx", _family(source.version), state.protocol)
-        self._request(DELSA, identity + _attribute(SOURCE, _packed(source)))
+        identity += struct.pack("=HBx", family_of(source.version), state.protocol)
+        self._request(DELSA, identity + attribute(SOURCE, _packed(source)))
 
     def add_policy(
         self, direction: int, selector: Selector, templates: Sequence[Template], priority: int = 0
@@ -185,7 +172,7 @@ class Xfrm:
         """Packets that fit the selector and go IN, OUT or FORWARD need these states."""
         body = selector.pack() + LIFE + bytes(32)
         body += struct.pack("=IIBBBB4x", priority, 0, direction, 0, 0, 0)
-        body += _attribute(TEMPLATES, b"".join(one.pack() for one in templates))
+        body += attribute(TEMPLATES, b"".join(one.pack() for one in templates))
         self._request(NEWPOLICY, body)
 
     def remove_policy(self, direction: int, selector: Selector) -> None:
