@@ -1,15 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Running tools: with a log, a line callback, and errors that say what to install."""
+"""Running tools: with a log, a line callback, and errors that say what to install; which of the
+optional ones are there."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from anykernel.errors import ToolError
+from anykernel.settings import settings
 
 PACKAGES = {
     "apt-cache": "apt",
@@ -29,6 +32,9 @@ PACKAGES = {
     "xz": "xz-utils",
 }
 """The Debian package of each tool that we call."""
+
+OPTIONAL = {"g++": "g++", "gdb": "gdb", "tshark": "tshark"}
+"""The Debian package of each program without which only a part of what we offer is missing."""
 
 TAIL_LINES = 30
 
@@ -102,6 +108,20 @@ def run(
             hint=hint,
         )
     return "".join(lines)
+
+
+def optional(program: str) -> str | None:
+    """The path of one of OPTIONAL's programs, or None: not installed, or hidden by
+    ANYKERNEL_HIDE."""
+    return None if settings().hides(program) else shutil.which(program)
+
+
+def absent(program: str) -> str:
+    """Why one of OPTIONAL's programs can't be used, in words for a skipped test; empty where it
+    can."""
+    if optional(program):
+        return ""
+    return f"{program} is not installed: apt-get install {OPTIONAL[program]}"
 
 
 def missing(tool: str) -> ToolError:

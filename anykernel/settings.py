@@ -13,7 +13,7 @@ from anykernel.errors import UsageError
 
 @dataclass(frozen=True)
 class Settings:
-    """ANYKERNEL_CACHE, ANYKERNEL_JOBS, ANYKERNEL_MIRROR and CCACHE_DIR."""
+    """ANYKERNEL_CACHE, ANYKERNEL_JOBS, ANYKERNEL_MIRROR, ANYKERNEL_HIDE and CCACHE_DIR."""
 
     cache_dir: Path
     """Sources, builds and images: all that can be made again."""
@@ -23,6 +23,13 @@ class Settings:
     """Debian mirror to fetch sources from, instead of the system's own."""
     ccache_dir: Path
     """Where ccache keeps objects: the user's own choice, or a part of our cache."""
+    hidden: frozenset[str]
+    """Optional programs that count as not installed ("all": each of them), so that a machine that
+    has them can show what happens on one that hasn't."""
+
+    def hides(self, program: str) -> bool:
+        """Whether an optional program counts as not installed."""
+        return "all" in self.hidden or program in self.hidden
 
 
 @functools.cache
@@ -41,4 +48,5 @@ def settings() -> Settings:
         jobs=int(jobs) if jobs else len(os.sched_getaffinity(0)),
         mirror=env.get("ANYKERNEL_MIRROR") or None,
         ccache_dir=Path(env.get("CCACHE_DIR") or cache / "ccache"),
+        hidden=frozenset(env.get("ANYKERNEL_HIDE", "").replace(",", " ").split()),
     )

@@ -7,6 +7,7 @@ import functools
 from collections.abc import Sequence
 from pathlib import Path
 
+from anykernel import proc
 from anykernel.errors import ToolError
 from anykernel.host.compiled import (
     C_COMPILER,
@@ -16,9 +17,10 @@ from anykernel.host.compiled import (
     compiled,
     headers,
 )
+from anykernel.settings import settings
 
 PLACES = ("/usr/include", "/usr/local/include")
-HINT = "apt-get install libns3-dev libgsl-dev g++ (or, in a checkout, ci/setup --ns3)"
+HINT = "apt-get install libns3-dev libgsl-dev g++ (or, in a checkout, ci/setup --optional)"
 FLAGS = ["g++", "-O2", "-g", "-fno-omit-frame-pointer", "-Wall", "-Wextra", "-Werror", "-std=c++17"]
 
 
@@ -30,11 +32,9 @@ def include_dir() -> Path | None:
 
 def missing() -> str:
     """Why ns-3 can't be used here, in words for a skipped test; empty where it can."""
-    import shutil
-
-    if include_dir() is None:
+    if include_dir() is None or settings().hides("ns-3"):
         return f"ns-3 is not installed; {HINT}"
-    if shutil.which("g++") is None:
+    if not proc.optional("g++"):
         return f"ns-3 is here, but no C++ compiler; {HINT}"
     return ""
 

@@ -16,7 +16,6 @@ from contextlib import suppress
 from itertools import pairwise, permutations
 from typing import TYPE_CHECKING
 
-import networkx as nx
 import pytest
 
 from anykernel.kernel.rtnl import Rtnl
@@ -24,10 +23,15 @@ from anykernel.net import ripng
 from anykernel.net.distances import INFINITY, Timers
 
 if TYPE_CHECKING:
+    import networkx as nx
+
     from anykernel.kernel.process import Process
     from anykernel.net import Network
     from anykernel.net.link import Link
     from anykernel.net.node import Node
+
+if not TYPE_CHECKING:
+    nx = pytest.importorskip("networkx", reason="networkx: pip install pytest-anykernel[dce]")
 
 PORT = 4000
 HOP_LIMIT = 64

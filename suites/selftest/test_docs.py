@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from anykernel.host import ns3
 from anykernel.plugin import options
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -24,8 +25,16 @@ def test_there_are_examples() -> None:
 def test_example_runs(pytester: pytest.Pytester, example: str) -> None:
     pytester.makeini("[pytest]\nfilterwarnings = error\n")
     pytester.makepyfile(example)
-    result = pytester.runpytest_subprocess("-p", "no:cacheprovider")
-    result.assert_outcomes(passed=example.count("def test_"))
+    run_examples(pytester, [example])
+
+
+def run_examples(pytester: pytest.Pytester, examples: list[str]) -> None:
+    """All pass; those on ns-3 are skipped where there is none, and say what to install."""
+    tests = sum(example.count("def test_") for example in examples)
+    lacking = "".join(examples).count("(ns3_network") if ns3.missing() else 0
+    result = pytester.runpytest_subprocess("-p", "no:cacheprovider", "-rs")
+    result.assert_outcomes(passed=tests - lacking, skipped=lacking)
+    assert not lacking or "apt-get install libns3-dev" in result.stdout.str()
 
 
 @pytest.mark.parametrize("page", ["kernel", "isolation", "mocks", "network"])
@@ -35,8 +44,8 @@ def test_examples_of_a_page_run(pytester: pytest.Pytester, page: str) -> None:
     examples = re.findall(r"^```python\n(.*?)^```", text, re.M | re.S)
     for number, example in enumerate(examples):
         pytester.makepyfile(**{f"test_example_{number}": example})
-    result = pytester.runpytest_subprocess("-p", "no:cacheprovider")
-    result.assert_outcomes(passed=text.count("def test_"))
+    assert sum(example.count("def test_") for example in examples) == text.count("def test_")
+    run_examples(pytester, examples)
 
 
 def test_the_example_of_a_stub_policy_runs(pytester: pytest.Pytester) -> None:

@@ -111,3 +111,10 @@ def test_a_kernel_test_runs_from_the_wheel(
 
 def test_a_shipped_suite_runs_from_the_wheel(installed: Path, tmp_path: Path) -> None:
     assert " passed" in run(installed / "anykernel", "suite", "smoke", cwd=tmp_path)
+
+
+def test_what_a_suite_needs_more_is_an_extra(installed: Path, tmp_path: Path) -> None:
+    """The clean environment has no networkx: what compares with it is skipped, and says how."""
+    said = run(installed / "anykernel", "suite", "dce", "-rs", "-k", "routing or udp", cwd=tmp_path)
+    assert " passed" in said and "1 skipped" in said
+    assert "pip install pytest-anykernel[dce]" in said

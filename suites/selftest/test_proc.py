@@ -11,6 +11,7 @@ import pytest
 
 from anykernel import proc
 from anykernel.errors import AnykernelError, ToolError
+from anykernel.settings import settings
 
 
 def test_output_log_and_lines(tmp_path: Path) -> None:
@@ -79,3 +80,27 @@ def test_nothing_stays_open() -> None:
         warnings.simplefilter("always")
         proc.run(["echo", "x"])
     assert [str(warning.message) for warning in caught] == []
+
+
+def test_an_optional_program_that_is_hidden(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "tshark").touch(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    for hidden, there in (("", True), ("gdb,ns-3", True), ("gdb, tshark", False), ("all", False)):
+        monkeypatch.setenv("ANYKERNEL_HIDE", hidden)
+        settings.cache_clear()
+        assert bool(proc.optional("tshark")) is there
+        said = "" if there else "tshark is not installed: apt-get install tshark"
+        assert proc.absent("tshark") == said
+    monkeypatch.undo()
+    settings.cache_clear()
+
+
+def test_an_optional_program_that_is_not_there(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    for program, package in proc.OPTIONAL.items():
+        assert proc.optional(program) is None
+        assert proc.absent(program).endswith(f": apt-get install {package}")

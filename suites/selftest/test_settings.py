@@ -11,7 +11,14 @@ import pytest
 from anykernel.errors import UsageError
 from anykernel.settings import settings
 
-NAMES = ("ANYKERNEL_CACHE", "ANYKERNEL_JOBS", "ANYKERNEL_MIRROR", "CCACHE_DIR", "XDG_CACHE_HOME")
+NAMES = (
+    "ANYKERNEL_CACHE",
+    "ANYKERNEL_JOBS",
+    "ANYKERNEL_MIRROR",
+    "ANYKERNEL_HIDE",
+    "CCACHE_DIR",
+    "XDG_CACHE_HOME",
+)
 
 
 @pytest.fixture

@@ -3,21 +3,19 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
 
-import pytest
 from hypothesis import given, settings
 
 from anykernel.fuzz import protocols
 from anykernel.fuzz.flaws import FLAWS
 from anykernel.fuzz.strategies import ENDS
 from anykernel.kernel.pcap import Writer
+from suites.selftest.optional import needs
 
-tshark = shutil.which("tshark")
-pytestmark = pytest.mark.skipif(tshark is None, reason="no tshark here: apt install tshark")
+pytestmark = needs("tshark")
 
 BAD = (
     "_ws.malformed || ip.checksum.status == 0 || tcp.checksum.status == 0 "
@@ -33,9 +31,8 @@ def bad(path: Path, frames: list[bytes]) -> set[int]:
         for number, frame in enumerate(frames):
             writer.write(number, frame)
     prefer = [arg for name in CHECK for arg in ("-o", f"{name}:TRUE")]
-    assert tshark is not None
     said = subprocess.run(
-        [tshark, "-n", "-r", path, *prefer, "-Y", BAD, "-T", "fields", "-e", "frame.number"],
+        ["tshark", "-n", "-r", path, *prefer, "-Y", BAD, "-T", "fields", "-e", "frame.number"],
         capture_output=True,
         text=True,
         timeout=60,

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import shutil
 import socket
 import subprocess
 from pathlib import Path
@@ -15,6 +14,7 @@ from anykernel.kernel.pcap import read_pcap
 from anykernel.net import DROP
 from anykernel.net.jobs import Job
 from suites.selftest.net.raw import frame, mute, number_of, pair, wire_ns
+from suites.selftest.optional import needs
 
 if TYPE_CHECKING:
     from anykernel.kernel.process import Process
@@ -146,7 +146,7 @@ def test_scapy_reads_it(network: Network, tmp_path: Path) -> None:
     assert all(any(kind in packet for packet in packets) for kind in (Ether, ARP, TCP, UDP))
 
 
-@pytest.mark.skipif(shutil.which("tshark") is None, reason="tshark is not installed")
+@needs("tshark")
 def test_tshark_has_nothing_to_complain_about(network: Network, tmp_path: Path) -> None:
     """Malformed packets and wrong checksums are errors of its experts."""
     found = talk(network, tmp_path / "talk.pcap")

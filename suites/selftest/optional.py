@@ -1,0 +1,13 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Tests that need a program which a machine may lack: they are skipped there, and say what to
+install."""
+
+import pytest
+
+from anykernel import proc
+
+
+def needs(program: str) -> pytest.MarkDecorator:
+    """A mark for a test, or for a module, that needs one of proc.OPTIONAL's programs."""
+    reason = proc.absent(program)
+    return pytest.mark.skipif(bool(reason), reason=reason or "it is installed")
