@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -70,6 +71,29 @@ class Deadlock(KernelError):
     def __init__(self, what: str, tasks: str = "") -> None:
         self.tasks = tasks
         super().__init__(f"{what}\n{tasks}" if tasks else what)
+
+
+class ProcessEnded(KernelError):
+    """A process of the kernel ended in the middle of a call, which so has no result.
+
+    .status: as wait(2) tells it; .signum: what killed it, or None; .exit_status: what it exited
+    with, or None.
+    """
+
+    def __init__(self, status: int, who: str = "the process", call: str = "") -> None:
+        self.status = status
+        self.signum = status & 0x7F or None
+        self.exit_status = None if self.signum else status >> 8 & 0xFF
+        super().__init__(f"{who} {ending(status)}{call and f' in {call}'}: there is no result")
+
+
+def ending(status: int) -> str:
+    """How a process ended, by its status as wait(2) tells it: "was killed by SIGKILL"."""
+    signum = status & 0x7F
+    if not signum:
+        return f"exited with code {status >> 8 & 0xFF}"
+    known = {one.value: one.name for one in signal.Signals}
+    return f"was killed by {known.get(signum, f'signal {signum}')}"
 
 
 class LeakedMemory(KernelError):

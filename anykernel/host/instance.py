@@ -9,7 +9,7 @@ import struct
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from anykernel.errors import Deadlock, KernelCrash, UsageError
+from anykernel.errors import Deadlock, KernelCrash, ProcessEnded, UsageError
 from anykernel.host.frames import Frame, answers, batches, records
 from anykernel.host.memory import Buffer, UserMemory
 from anykernel.host.report import CrashReport
@@ -70,7 +70,7 @@ class Instance:
         """The call's raw result.  Blocking lets virtual time run.
 
         timeout: virtual seconds.  Raises TimeoutError (the call was cancelled), Deadlock,
-        KernelCrash, HostDied.
+        ProcessEnded (the task is no more, its slot is free), KernelCrash, HostDied.
         """
         command = self._fill(self._c.HK_SYSCALL, task)
         command.nr = nr
@@ -81,27 +81,29 @@ class Instance:
             arguments[position] = 0
         command.timeout = _timeout_ns(timeout)
         self._go(command, f"system call {nr}")
-        return int(command.ret)
+        return self._result(command)
 
     def post(self, nr: int, *args: int, task: int) -> int | None:
         """Starts a call of `task` and lets it run as far as it gets at the current time: the
-        result if it is over then (of a task that ended: its exit code), or None."""
+        result if it is over then, or None.  Raises as syscall()."""
         command = self._fill(self._c.HK_POST, task)
         command.nr = nr
         for position in range(6):
             value = args[position] if position < len(args) else 0
             command.args[position] = value & 0xFFFFFFFFFFFFFFFF
         self._go(command, f"system call {nr}")
-        state, result = command.extra, int(command.ret)
-        if state == LIB_TASK_EXITED:
+        if command.extra == LIB_TASK_EXITED:
             self.poll(task)  # gives its slot back
-        return result if state in (LIB_TASK_USER, LIB_TASK_EXITED) else None
+        return self._result(command) if command.extra == LIB_TASK_USER else None
 
     def poll(self, task: int) -> int | None:
-        """The result of the call that was posted, or None while it blocks."""
+        """The result of the call that was posted, or None while it blocks.  Raises ProcessEnded
+        of a task that is no more, once."""
         command = self._fill(self._c.HK_POLL, task)
         self._go(command, "poll")
-        return int(command.ret) if command.extra in (LIB_TASK_USER, LIB_TASK_EXITED) else None
+        if command.extra in (LIB_TASK_USER, LIB_TASK_EXITED):
+            return self._result(command)
+        return None
 
     def wait(self, task: int, timeout: float | None = None) -> int:
         """Lets time run until the posted call of `task` ends.  Raises as syscall(), but the
@@ -109,7 +111,7 @@ class Instance:
         command = self._fill(self._c.HK_WAIT, task)
         command.timeout = _timeout_ns(timeout)
         self._go(command, f"the call of task {task}")
-        return int(command.ret)
+        return self._result(command)
 
     def cancel(self, task: int) -> None:
         """Makes a blocked call end with -EINTR."""
@@ -373,6 +375,13 @@ class Instance:
             status = self._go_on(command)
         if status:
             self._raise(status, int(command.ret), what)
+
+    @staticmethod
+    def _result(command: Any) -> int:
+        """Of a call that is over.  Of a task that is no more there is only how it ended."""
+        if command.extra == LIB_TASK_EXITED:
+            raise ProcessEnded(int(command.ret))
+        return int(command.ret)
 
     def _go_on(self, command: Any) -> int:
         """Serves the network in the middle of a command, until that is over; its status."""

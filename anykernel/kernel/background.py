@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-from anykernel.errors import UsageError
+from anykernel.errors import ProcessEnded, UsageError
 from anykernel.kernel.call import Plan, Request, error_of, request
 
 if TYPE_CHECKING:
@@ -32,6 +32,9 @@ class Call(Generic[R]):
         self._value: Any = None
         self._error: BaseException | None = None
         self._over = False
+        self._nr = 0
+        self.lost = False
+        """Its thread ended in the middle of it."""
         self._state = process.state
         self._deadline: int | None = None
         self._advance(lambda: next(plan))
@@ -67,10 +70,14 @@ class Call(Generic[R]):
             return False
         self._instance.cancel(self._task)
         self._instance.run()
-        if self._instance.poll(self._task) is None:
-            raise UsageError("the call is in an uninterruptible sleep and can't be cancelled")
-        self._plan.close()
-        self._end(None, InterruptedError("cancelled"))
+        try:
+            if self._instance.poll(self._task) is None:
+                raise UsageError("the call is in an uninterruptible sleep and can't be cancelled")
+        except ProcessEnded as ended:
+            self._lose(ended)
+        else:
+            self._plan.close()
+            self._end(None, InterruptedError("cancelled"))
         return True
 
     def _check(self) -> None:
@@ -88,6 +95,8 @@ class Call(Generic[R]):
             left = max(min(ends) - self._instance.now, 0) / 1e9 if ends else None
             try:
                 result = self._workers.wait(self._instance, self._task, left)
+            except ProcessEnded as ended:
+                self._lose(ended)
             except TimeoutError:
                 self.step()
                 if not self._over and limit is not None and self._instance.now >= limit:
@@ -99,6 +108,7 @@ class Call(Generic[R]):
         deadline = what.timeout
         now = self._instance.now
         self._deadline = None if deadline is None else now + round(deadline * 1e9)
+        self._nr = what.nr
         self._instance.post(what.nr, *what.args, task=self._task)
         self._instance.run()
         self._state = self._process.state
@@ -107,7 +117,11 @@ class Call(Generic[R]):
         """Hands finished requests to the plan; False when the one that runs has not finished."""
         moved = False
         while not self._over:
-            result = self._instance.poll(self._task)
+            try:
+                result = self._instance.poll(self._task)
+            except ProcessEnded as ended:
+                self._lose(ended)
+                return True
             if result is not None:
                 self._feed(result)
             elif self._deadline is not None and self._instance.now >= self._deadline:
@@ -132,6 +146,20 @@ class Call(Generic[R]):
             self._end(stop.value)
         except OSError as error:
             self._end(None, error)
+        except ProcessEnded as ended:
+            self._lose(ended)
+        except UsageError as error:
+            if "No such process" not in str(error):
+                raise
+            self._over = self.lost = True
+            self._plan.close()
+            raise self._process.no_more(self._task) from None
+
+    def _lose(self, ended: ProcessEnded) -> None:
+        """Its thread has ended, so it never has a result."""
+        self.lost = True
+        self._plan.close()
+        self._end(None, self._process.ended_in(ended, self._nr))
 
     def _end(self, value: Any, error: BaseException | None = None) -> None:
         self._over, self._value, self._error = True, value, error
@@ -175,7 +203,7 @@ class Workers:
         free = (
             position
             for position, (owner, _, call) in enumerate(self._all)
-            if owner is process and (call is None or call.over)
+            if owner is process and (call is None or (call.over and not call.lost))
         )
         position = next(free, len(self._all))
         if position == len(self._all):
@@ -219,7 +247,11 @@ class Workers:
 
     def save(self) -> list[tuple[Process, int, Call[Any] | None]]:
         """Who has what to do, for load()."""
-        return [(p, t, c if c is not None and not c.over else None) for p, t, c in self._all]
+        return [
+            (p, t, c if c is not None and not c.over else None)
+            for p, t, c in self._all
+            if c is None or not c.lost
+        ]
 
     def load(self, saved: list[tuple[Process, int, Call[Any] | None]]) -> None:
         """Goes back to save(); calls that began since are dropped."""

@@ -11,7 +11,7 @@ from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from anykernel.errors import Deadlock, KernelError, UsageError
+from anykernel.errors import Deadlock, KernelError, ProcessEnded, UsageError, ending
 from anykernel.kernel import abi
 from anykernel.kernel.background import Call, Workers
 from anykernel.kernel.call import Memory, Plan, Request, error_of, request
@@ -54,20 +54,27 @@ class Process:
 
     What the calls raise: OSError (of the subclass for its errno) when the kernel refuses,
     TimeoutError when a timeout in virtual time has passed, Deadlock when a blocking call can never
-    end, KernelCrash when the kernel died of it, UsageError when the object's state was restored
-    away.
+    end, ProcessEnded when the process is killed or exits in it, KernelCrash when the kernel died of
+    it, UsageError when the object's state was restored away.
     """
 
     _state: State
     """The state now; one object for all processes' eyes lives in the Kernel."""
 
-    def __init__(self, instance: Instance, task: int, workers: Workers, parent: Process | None):
+    def __init__(
+        self, instance: Instance, task: int, workers: Workers, parent: Process | None, pid: int = 1
+    ):
         self.instance = instance
         self.task = task
+        self.pid = pid
+        """Its process id, as it saw it when it was made."""
         self._workers = workers
         self._parent = parent
         self._born = parent.state if parent is not None else None
-        self._ended = False
+        self._ended: tuple[State, str] | None = None
+
+    def __repr__(self) -> str:
+        return f"<Process {self.pid}{', ended' if self.ended else ''}>"
 
     @property
     def process(self) -> Process:
@@ -87,13 +94,21 @@ class Process:
                 "this process belongs to a state that was restored away: make a new one, or make "
                 "it before the snapshot"
             )
-        if self._ended:
-            raise UsageError("this process has ended")
+        if self.ended:
+            raise UsageError(f"this process has ended: {self._ended[1]}")  # type: ignore[index]
 
     @property
     def ended(self) -> bool:
-        """Whether exit() was called."""
-        return self._ended
+        """Whether it is known to have ended: by exit(), or because a call showed it."""
+        return self._ended is not None and self._ended[0].alive
+
+    def note_end(self, status: int) -> None:
+        """A call has shown that it is no more; a restore may bring it back."""
+        self._ended = self.state, f"it {ending(status)}"
+
+    def ended_in(self, error: ProcessEnded, nr: int) -> ProcessEnded:
+        """`error` as the test is to see it: who ended, and in which call."""
+        return ProcessEnded(error.status, f"process {self.pid}", f"{abi.name(nr)}()")
 
     # Running
 
@@ -106,6 +121,7 @@ class Process:
         scheduler = self._workers.scheduler
         if scheduler is not None and not scheduler.busy:
             scheduler = None
+        nr = 0
         try:
             nr, args, timeout = next(plan)
             while True:
@@ -122,15 +138,29 @@ class Process:
         except StopIteration as stop:
             value: R = stop.value
             return value
+        except ProcessEnded as error:
+            self.note_end(error.status)
+            raise self.ended_in(error, nr) from None
         except KernelError as error:
             error.add_note(f"in {abi.name(nr)}() of {self!r}")
             raise
         except UsageError as error:
             if self._parent is not None and "No such process" in str(error):
-                raise UsageError("this process has ended: it was killed or it exited") from None
+                raise self.no_more(self.task) from None
             raise
         finally:
             plan.close()
+
+    def no_more(self, task: int) -> UsageError:
+        """It ended while its thread `task` was in no call."""
+        how = "it was killed or it exited"
+        try:
+            self.instance.poll(task)
+        except ProcessEnded as error:
+            if task == self.task:
+                self.note_end(error.status)
+            how = f"it {ending(error.status)}"
+        return UsageError(f"this process has ended: {how}")
 
     @property
     def orphans(self) -> list[Any]:
@@ -228,25 +258,24 @@ class Process:
         """
         flags = 0x100
         task = self.run(request(SPAWN, flags))
-        return self._child(task)
-
-    def _child(self, task: int) -> Process:
-        return Process(self.instance, task, self._workers, self)
+        child = Process(self.instance, task, self._workers, self)
+        child.pid = child.os.getpid()
+        return child
 
     def exit(self, status: int = 0) -> None:
         """Ends the process, which then is a zombie until its parent waits for it."""
         if self._parent is None:
             raise UsageError("the first process can't end: the kernel would panic")
         self.check()
-        self._ended = True
-        with suppress(UsageError):  # it may have been killed
+        self.note_end((status & 0xFF) << 8)
+        with suppress(UsageError, ProcessEnded):  # it may have been killed
             self.instance.post(abi.number("exit_group"), status, task=self.task)
 
     def __enter__(self) -> Process:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *exc: object) -> None:
-        if kind is None and self._parent is not None and not self._ended:
+        if kind is None and self._parent is not None and not self.ended:
             self.exit()
 
     @property

@@ -34,7 +34,7 @@ class JobStats(NamedTuple):
 
     over: bool
     error: int
-    """The errno that ended it; 0: its limits, or the end of a stream."""
+    """The errno that ended it; 0: its limits, or the end of a stream; ESRCH: its process ended."""
     rounds: int
     failed: int
     """Calls that failed and were tolerated."""

@@ -11,7 +11,6 @@ from __future__ import annotations
 import errno
 import heapq
 import itertools
-import signal
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from greenlet import GreenletExit, getcurrent, greenlet
 
-from anykernel.errors import AnykernelError, Deadlock, UsageError
+from anykernel.errors import AnykernelError, Deadlock, ProcessEnded, UsageError, ending
 from anykernel.kernel import abi
 
 if TYPE_CHECKING:
@@ -33,14 +32,14 @@ SPINNING = 1_000_000
 
 
 class Killed(GreenletExit):
-    """The process has ended in the middle of a call; with its exit code, as wait(2) tells it."""
+    """The process has ended in the middle of a call; with its status, as wait(2) tells it."""
+
+    @property
+    def status(self) -> int:
+        return int(self.args[0])
 
     def __str__(self) -> str:
-        signum = int(self.args[0]) & 0x7F
-        if not signum:
-            return "ended by another thread"
-        known = {one.value: one.name for one in signal.Signals}
-        return f"killed by {known.get(signum, f'signal {signum}')}"
+        return ending(self.status)
 
 
 class Program(Generic[R]):
@@ -77,12 +76,12 @@ class Program(Generic[R]):
             if self.process is not self.node and not self.process.ended:
                 self.process.exit()
         except GreenletExit:
-            self.error = InterruptedError(f"{self.name} was {self.killed or 'stopped'}")
+            self.error = InterruptedError(f"{self.name} {self.killed or 'was stopped'}")
             if self.killed is None:
                 self._leave()
         except BaseException as error:
             if self.killed is not None:  # its own clean-up can't work any more
-                self.error = InterruptedError(f"{self.name} was {self.killed}")
+                self.error = InterruptedError(f"{self.name} {self.killed}")
                 return
             error.add_note(
                 f"in program {self.name} on node {self.node.name}, "
@@ -162,7 +161,7 @@ class Hub:
         self._by_greenlet: dict[greenlet, Program[Any]] = {}
         self._ready: deque[tuple[Program[Any], Any, int]] = deque()
         self._calls: dict[tuple[int, int], Program[Any]] = {}
-        self._test_calls: dict[tuple[int, int], list[int]] = {}
+        self._test_calls: dict[tuple[int, int], list[int | Killed]] = {}
         self._timers: list[tuple[int, int, Program[Any], int]] = []
         self._joins: dict[Program[Any], list[Program[Any]]] = {}
         self._numbers = itertools.count()
@@ -200,7 +199,7 @@ class Hub:
 
     def call(self, process: Process, nr: int, args: tuple[int, ...], timeout: float | None) -> int:
         """A system call of the program that runs, or of the test, which lets programs take their
-        turns if it blocks.  Raises TimeoutError, Deadlock, KernelCrash."""
+        turns if it blocks.  Raises TimeoutError, Deadlock, ProcessEnded, KernelCrash."""
         instance, task = process.instance, process.task
         program = self._by_greenlet.get(getcurrent())
         key = (instance.index, task)  # type: ignore[attr-defined]
@@ -210,7 +209,13 @@ class Hub:
                 f"{self._calls[key].name}, which is in a call: each program has a process of its "
                 "own, its first argument"
             )
-        result = instance.post(nr, *args, task=task)
+        try:
+            result = instance.post(nr, *args, task=task)
+        except ProcessEnded as ended:
+            if program is not None and process is program.process:
+                program.killed = Killed(ended.status)
+                raise program.killed from None
+            raise
         if program is None:
             return self._test_call(process, nr, args, timeout) if result is None else result
         if result is not None:
@@ -227,7 +232,8 @@ class Hub:
         instance, task = process.instance, process.task
         what = _describe(nr, args)
         key = (instance.index, task)  # type: ignore[attr-defined]
-        results = self._test_calls[key] = []
+        results: list[int | Killed] = []
+        self._test_calls[key] = results
         try:
             self.network.run_until(lambda: bool(results), timeout, what)
         except BaseException:
@@ -235,7 +241,10 @@ class Hub:
             raise
         finally:
             del self._test_calls[key]
-        return int(results[0]) if results else _given_up(process, what)
+        result = results[0] if results else _given_up(process, what)
+        if isinstance(result, Killed):
+            raise _seen(process, result)
+        return result
 
     def wait_task(self, process: Process, what: str) -> int:
         """Until a task that works by itself is back; its last result."""
@@ -251,14 +260,20 @@ class Hub:
         try:
             result: int | Killed | None = self._pause(program, what, until)
             if result is None:
-                result = _given_up(process, what)
+                try:
+                    result = _given_up(process, what)
+                except ProcessEnded as ended:
+                    result = Killed(ended.status)
         except GreenletExit:
             instance.cancel(task)
             raise
         finally:
             del self._calls[key]
         if isinstance(result, Killed):
-            instance.poll(task)  # gives its slot back
+            error = _seen(process, result)
+            if process is not program.process:  # but one that it uses
+                raise error
+            process.note_end(result.status)
             program.killed = result
             raise result
         return result
@@ -323,8 +338,7 @@ class Hub:
         """A task's call is over."""
         key = (kernel, task)
         if key in self._test_calls:
-            # A process that was killed has no result; its next call says that it is no more.
-            self._test_calls[key].append(-errno.EINTR if isinstance(result, Killed) else result)
+            self._test_calls[key].append(result)
         elif (program := self._calls.get(key)) is not None:
             self._wake(program, result)
 
@@ -371,6 +385,13 @@ class Hub:
         lines = [program.line() for program in self.programs if not program.done]
         lines += [f"  link {link.name} is down" for link in self.network.links if not link.is_up]
         return "\n".join(lines)
+
+
+def _seen(process: Process, killed: Killed) -> ProcessEnded:
+    """Gives the slot of a task that has ended back; how it ended."""
+    with suppress(ProcessEnded):
+        process.instance.poll(process.task)
+    return ProcessEnded(killed.status)
 
 
 def _given_up(process: Process, what: str) -> int:

@@ -78,8 +78,10 @@ bool job_back(struct member *m, uint32_t slot)
 
 	if (job->over)
 		return false;
-	if (k->table[slot].state == LIB_TASK_EXITED)
+	if (k->table[slot].state == LIB_TASK_EXITED) {
+		job->error = j->stopped ? 0 : -ESRCH;	/* it was killed */
 		goto over;
+	}
 	if (!job->at) {
 		j->result = ret;
 		if (ret > 0) {

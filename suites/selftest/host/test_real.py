@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from anykernel.build.image import Image
-from anykernel.errors import Deadlock, KernelCrash
+from anykernel.errors import Deadlock, KernelCrash, ProcessEnded
 from anykernel.host import Host, Instance
 from anykernel.kernel import Kernel
 
@@ -145,6 +145,6 @@ def test_init_must_not_exit(instance: Instance) -> None:
 def test_slots_are_reused(instance: Instance) -> None:
     for _ in range(300):
         task = instance.spawn(THREAD)
-        instance.post(EXIT, 0, task=task)
-        instance.run()
-        instance.poll(task)
+        with pytest.raises(ProcessEnded):
+            instance.post(EXIT, 0, task=task)
+        assert instance.poll(task) is None

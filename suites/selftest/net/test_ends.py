@@ -3,11 +3,15 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 import socket
 from typing import TYPE_CHECKING
 
 import pytest
+
+from anykernel.errors import ProcessEnded, UsageError
+from anykernel.net.jobs import Job
 
 if TYPE_CHECKING:
     from anykernel.kernel.process import Process
@@ -118,3 +122,72 @@ def test_sending_to_nobody_is_an_error_and_no_end(network: Network) -> None:
     program = network.start(client, on=a)
     network.run()
     assert program.result == "alive"
+
+
+def test_a_call_of_the_test_whose_process_is_killed(network: Network) -> None:
+    """While programs run, they go on in the test's calls: here one of them ends the call."""
+    node = network.node()
+    child = node.fork()
+    near, _far = child.socketpair()
+
+    def killer(process: Process) -> None:
+        network.sleep(1)
+        process.os.kill(child.pid, signal.SIGKILL)
+
+    network.start(killer, on=node)
+    with pytest.raises(ProcessEnded, match=r"was killed by SIGKILL in recvfrom\(\)"):
+        near.recv(10)
+    with pytest.raises(UsageError, match="this process has ended: it was killed by SIGKILL"):
+        child.os.getpid()
+
+
+def test_a_process_that_a_program_uses_is_killed(network: Network) -> None:
+    """The program itself lives, and sees it as a test does."""
+    node = network.node()
+
+    def user(process: Process) -> str:
+        child = process.fork()
+        near, _far = child.socketpair()
+        user.pid = child.pid  # type: ignore[attr-defined]
+        with pytest.raises(ProcessEnded, match=r"was killed by SIGTERM in recvfrom\(\)"):
+            near.recv(10)
+        other = process.fork()
+        with pytest.raises(ProcessEnded, match=r"was killed by SIGKILL in kill\(\)"):
+            other.os.kill(other.pid, signal.SIGKILL)
+        return "lives"
+
+    def killer(process: Process) -> None:
+        network.sleep(1)
+        process.os.kill(user.pid, signal.SIGTERM)  # type: ignore[attr-defined]
+
+    program = network.start(user, on=node)
+    network.start(killer, on=node)
+    network.run()
+    assert program.result == "lives"
+
+
+@pytest.mark.parametrize("how", ["was killed by SIGKILL", "exited with code 5"])
+def test_a_program_whose_own_call_ends_it(network: Network, how: str) -> None:
+    node = network.node()
+
+    def main(process: Process) -> str:
+        if "killed" in how:
+            process.os.kill(process.pid, signal.SIGKILL)
+        process.syscall("exit_group", 5)
+        return "went on without a process"
+
+    program = network.start(main, on=node)
+    network.run()
+    with pytest.raises(InterruptedError, match=f"main {how}"):
+        _ = program.result
+
+
+def test_a_job_whose_process_is_killed_did_not_end_well(network: Network) -> None:
+    node = network.node()
+    child = node.fork()
+    near, _far = child.socketpair()
+    room = child.instance.user.alloc(16).address
+    job = Job(network, child, [("read", near.fileno(), room, 16)], rounds=5)
+    node.os.kill(child.pid, signal.SIGKILL)
+    network.run(1)
+    assert job.stats.over and job.stats.error == errno.ESRCH
