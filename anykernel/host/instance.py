@@ -320,6 +320,11 @@ class Instance:
         """(bytes written so far, those from `since` on)."""
         return self._host.console_bytes(self.index, since)
 
+    def console_lost(self, since: int = 0) -> int:
+        """Bytes that were written from `since` on and that console(since) doesn't have any more:
+        the host keeps the last 512 KiB."""
+        return self._host.console_lost(self.index, since)
+
     @property
     def warnings(self) -> int:
         """Stack traces that the running kernel printed: WARN, lockdep, ..."""

@@ -223,6 +223,11 @@ class Host:
             self.view[base : base + last]
         )
 
+    def console_lost(self, index: int, since: int) -> int:
+        """Bytes from `since` on that the ring doesn't hold any more."""
+        head = int(self.kernel_struct(index).console_head)
+        return max(0, head - int(self.c.HK_CONSOLE_SIZE) - since)
+
     def close(self) -> None:
         """Ends the process.  Twice does no harm."""
         process, self._process = self._process, None

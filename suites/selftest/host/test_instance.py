@@ -10,6 +10,7 @@ import pytest
 
 from anykernel.errors import Deadlock, UsageError
 from anykernel.host import Instance
+from anykernel.host.compiled import client
 from suites.selftest.host.fake import Fake
 
 RING = 4 << 20
@@ -228,3 +229,14 @@ def test_a_long_console_keeps_its_end(instance: Instance) -> None:
     assert end == 12 + (8 << 20)
     assert len(text) >= 1 << 16
     assert text.endswith(b"printed\nprinted\n")
+
+
+def test_how_much_of_the_console_is_lost(instance: Instance) -> None:
+    size = client()[2].HK_CONSOLE_SIZE
+    since, _ = instance.console()
+    instance.syscall(Fake.PRINT, size)
+    assert instance.console_lost(since) == 0
+    instance.syscall(Fake.PRINT, 10)
+    head, text = instance.console(since)
+    assert (head - since, len(text), instance.console_lost(since)) == (size + 10, size, 10)
+    assert instance.console_lost(head) == instance.console_lost(since + 10) == 0
