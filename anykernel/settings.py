@@ -23,6 +23,8 @@ class Settings:
     """Debian mirror to fetch sources from, instead of the system's own."""
     ccache_dir: Path
     """Where ccache keeps objects: the user's own choice, or a part of our cache."""
+    state_dir: Path
+    """What a user did before: the history of `anykernel shell`."""
     hidden: frozenset[str]
     """Optional programs that count as not installed ("all": each of them), so that a machine that
     has them can show what happens on one that hasn't."""
@@ -48,5 +50,6 @@ def settings() -> Settings:
         jobs=int(jobs) if jobs else len(os.sched_getaffinity(0)),
         mirror=env.get("ANYKERNEL_MIRROR") or None,
         ccache_dir=Path(env.get("CCACHE_DIR") or cache / "ccache"),
+        state_dir=Path(platformdirs.user_state_dir("anykernel")),
         hidden=frozenset(env.get("ANYKERNEL_HIDE", "").replace(",", " ").split()),
     )

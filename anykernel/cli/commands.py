@@ -7,32 +7,11 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import click
 
-if TYPE_CHECKING:
-    from anykernel.build import Image
-    from anykernel.host import Host
-
-SOURCE = click.option(
-    "--source",
-    default="debian:6.1",
-    show_default=True,
-    help="debian:6.1, debian:6.1.170-3, a folder, git:FOLDER@REVISION or a tarball.",
-)
-FLAVOUR = click.option(
-    "--flavour", default="default", show_default=True, help="The configuration: default, debug."
-)
-CONFIG = click.option(
-    "--config",
-    multiple=True,
-    metavar="SYMBOL=VALUE",
-    help="A Kconfig value over the flavour's, as in NET_SCH_FQ=y; may be given again.",
-)
-SEED = click.option(
-    "--seed", default=0, show_default=True, help="Same seed, same random numbers in the kernel."
-)
+from anykernel.cli.options import FLAVOUR, SOURCE, booting, image_of, whole
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -62,16 +41,14 @@ def doctor() -> None:
 
 
 @cli.command()
-@SOURCE
-@FLAVOUR
-@CONFIG
+@whole
 @click.option("--quiet", is_flag=True, help="Print only the library's path.")
 def build(source: str, flavour: str, config: tuple[str, ...], quiet: bool) -> None:
     """Builds a kernel (once) and says where it is.
 
     The first build takes minutes, what is in the cache is there at once.
     """
-    image = _image(source, flavour, config)
+    image = image_of(source, flavour, config)
     if quiet:
         click.echo(image.library)
         return
@@ -92,7 +69,7 @@ def components(name: str | None, source: str, flavour: str, as_json: bool) -> No
     from anykernel.link.components import components as parts
     from anykernel.link.components import find
 
-    found = parts(_image(source, flavour, ()))
+    found = parts(image_of(source, flavour))
     chosen = [find(found, name)] if name else list(found.values())
     if as_json:
         click.echo(json.dumps([as_dict(one) for one in chosen], indent=1))
@@ -141,7 +118,7 @@ def stubs(
 
     if image is not None and folder is not None:
         raise click.UsageError("--write is for all named images at once")
-    whole = _image(source, flavour, ())
+    whole = image_of(source, flavour)
     found = [show.read(whole, image, folders)] if image else show.named(whole, folders)
     if folder:
         click.echo("\n".join(map(str, show.write(found, folder))))
@@ -156,42 +133,46 @@ def stubs(
 
 
 @cli.command()
-@SOURCE
-@FLAVOUR
-@CONFIG
-@SEED
-def boot(source: str, flavour: str, config: tuple[str, ...], seed: int) -> None:
+@whole
+@booting
+def boot(
+    source: str,
+    flavour: str,
+    config: tuple[str, ...],
+    components: tuple[str, ...] | None,
+    **options: Any,
+) -> None:
     """Boots a kernel, shows its log and how long it took."""
-    image = _image(source, flavour, config)
-    with _host(image, seed) as host:
+    from anykernel.host import Host
+
+    image = image_of(source, flavour, config, components)
+    with Host(image, **options) as host:
         instance = host.instances[0]
         click.echo(instance.console()[1].decode(errors="replace"), nl=False)
         click.echo(f"Linux {image.release} booted in {instance.boot_ns / 1e6:.1f} ms")
 
 
 @cli.command()
-@SOURCE
-@FLAVOUR
-@CONFIG
-@SEED
-def shell(source: str, flavour: str, config: tuple[str, ...], seed: int) -> None:
+@whole
+@booting
+def shell(
+    source: str,
+    flavour: str,
+    config: tuple[str, ...],
+    components: tuple[str, ...] | None,
+    **options: Any,
+) -> None:
     """A Python prompt with `kernel`, a booted kernel.
 
-    Ctrl-D or exit() ends it. A script on stdin is run line by line.
+    Tab completes; Ctrl-C ends a call and keeps the kernel; restart() boots anew; Ctrl-D ends.
+    Where stdin is no terminal, what it has is run as `python -` would.
     """
-    import code
+    from anykernel.cli import shell as prompt
 
-    from anykernel.kernel import Kernel
-
-    image = _image(source, flavour, config)
-    with _host(image, seed) as host:
-        kernel = Kernel(host.instances[0], image)
-        banner = (
-            f"Linux {image.release} in process {host.pid}. Try: kernel.log, "
-            "kernel.os.listdir('/'), kernel.sysctl['net.ipv4.ip_forward'], "
-            "kernel.add_netdev('eth0')"
-        )
-        code.interact(banner=banner, local={"kernel": kernel}, exitmsg="")
+    image = image_of(source, flavour, config, components)
+    with prompt.session(image, options) as opened:
+        status = prompt.run(opened)
+    sys.exit(status)
 
 
 @cli.command(context_settings={"ignore_unknown_options": True})
@@ -211,7 +192,7 @@ def suite(name: str | None, source: str, flavour: str, pytest_arguments: tuple[s
         return
     folder = find(name)
     # Before pytest captures the terminal: a first build takes minutes.
-    _image(source, flavour, ())
+    image_of(source, flavour)
     arguments = [
         f"--kernel-source={source}",
         f"--kernel-flavour={flavour}",
@@ -306,25 +287,3 @@ def cache_clear() -> None:
                 click.echo(f"{kind}/{path.name} is being built and stays", err=True)
             freed += removed or 0
     click.echo(f"freed {freed / 1e6:.0f} MB")
-
-
-def _image(source: str, flavour: str, config: tuple[str, ...]) -> Image:
-    from anykernel.build import ensure_image
-    from anykernel.cli.progress import terminal_progress
-
-    values = {}
-    for item in config:
-        symbol, equals, value = item.partition("=")
-        if not (symbol and equals and value):
-            raise click.BadParameter(
-                f"{item!r}: write SYMBOL=VALUE, as in NET_SCH_FQ=y", param_hint="--config"
-            )
-        values[symbol] = value
-    with terminal_progress() as progress:
-        return ensure_image(source, flavour, config=values or None, progress=progress)
-
-
-def _host(image: Image, seed: int) -> Host:
-    from anykernel.host import Host
-
-    return Host(image, seed=seed)

@@ -154,7 +154,7 @@ def test_an_interrupted_build(tiny_tree: Path) -> None:
     assert "Aborted!" in said
 
 
-# boot, shell
+# boot
 
 
 def test_boot_shows_the_log(kernel: Kernel) -> None:
@@ -172,15 +172,6 @@ def test_a_reader_who_goes_away(kernel: Kernel) -> None:
     assert process.stdout is not None
     process.stdout.close()
     assert b"Traceback" not in process.communicate(timeout=60)[1]
-
-
-def test_shell_is_a_prompt_on_a_kernel(kernel: Kernel) -> None:
-    image = kernel.image
-    source = ("--source", image.source, "--flavour", image.flavour)
-    done = run("shell", *source, stdin="print(kernel.release)\nkernel.os.getpid()\nexit()\n")
-    assert done.returncode == 0, done.stderr
-    assert kernel.release in done.stdout
-    assert re.search(r"\b1\n", done.stdout)
 
 
 # suite

@@ -47,8 +47,7 @@ def test_all_streams_closed(kernel: Kernel) -> None:
 def test_a_shell_without_input(kernel: Kernel) -> None:
     for script in ('"$@" <&-', '"$@" </dev/null'):
         done = shell(script, "shell", *of(kernel))
-        assert done.returncode == 0, done.stderr
-        assert f"Linux {kernel.release}" in done.stderr
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 def test_a_shell_whose_output_is_full(kernel: Kernel) -> None:
