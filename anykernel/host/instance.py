@@ -13,6 +13,7 @@ from anykernel.errors import Deadlock, KernelCrash, ProcessEnded, UsageError
 from anykernel.host.frames import Frame, answers, batches, records
 from anykernel.host.memory import Buffer, UserMemory
 from anykernel.host.report import CrashReport
+from anykernel.host.turns import atomic
 
 if TYPE_CHECKING:
     from anykernel.host.process import Host
@@ -47,6 +48,7 @@ class Instance:
 
     def __init__(self, host: Host, index: int) -> None:
         self._host = host
+        self.lock = host.lock
         self.index = index
         c = host.c
         self._c = c
@@ -72,17 +74,19 @@ class Instance:
         timeout: virtual seconds.  Raises TimeoutError (the call was cancelled), Deadlock,
         ProcessEnded (the task is no more, its slot is free), KernelCrash, HostDied.
         """
-        command = self._fill(self._c.HK_SYSCALL, task)
-        command.nr = nr
-        arguments = command.args
-        for position, value in enumerate(args):
-            arguments[position] = value & 0xFFFFFFFFFFFFFFFF
-        for position in range(len(args), 6):
-            arguments[position] = 0
-        command.timeout = _timeout_ns(timeout)
-        self._go(command, f"system call {nr}")
-        return self._result(command)
+        with self.lock:  # not by @atomic, which would cost the hottest of all a call
+            command = self._fill(self._c.HK_SYSCALL, task)
+            command.nr = nr
+            arguments = command.args
+            for position, value in enumerate(args):
+                arguments[position] = value & 0xFFFFFFFFFFFFFFFF
+            for position in range(len(args), 6):
+                arguments[position] = 0
+            command.timeout = _timeout_ns(timeout)
+            self._go(command, f"system call {nr}")
+            return self._result(command)
 
+    @atomic
     def post(self, nr: int, *args: int, task: int) -> int | None:
         """Starts a call of `task` and lets it run as far as it gets at the current time: the
         result if it is over then, or None.  Raises as syscall()."""
@@ -96,6 +100,7 @@ class Instance:
             self.poll(task)  # gives its slot back
         return self._result(command) if command.extra == LIB_TASK_USER else None
 
+    @atomic
     def poll(self, task: int) -> int | None:
         """The result of the call that was posted, or None while it blocks.  Raises ProcessEnded
         of a task that is no more, once."""
@@ -105,6 +110,7 @@ class Instance:
             return self._result(command)
         return None
 
+    @atomic
     def wait(self, task: int, timeout: float | None = None) -> int:
         """Lets time run until the posted call of `task` ends.  Raises as syscall(), but the
         call is left alone after TimeoutError or Deadlock."""
@@ -113,10 +119,12 @@ class Instance:
         self._go(command, f"the call of task {task}")
         return self._result(command)
 
+    @atomic
     def cancel(self, task: int) -> None:
         """Makes a blocked call end with -EINTR."""
         self._go(self._fill(self._c.HK_CANCEL, task), "cancel")
 
+    @atomic
     def call(
         self,
         address: int,
@@ -147,6 +155,7 @@ class Instance:
             raise OSError(-slot, os.strerror(-slot))
         return slot
 
+    @atomic
     def show_tasks(self) -> str:
         """The kernel's own list of tasks with their stacks."""
         head = int(self._struct.console_head)
@@ -160,12 +169,14 @@ class Instance:
         """ns since boot; in a network, since that of the first."""
         return int((self._host.header if self._host.network else self._struct).now)
 
+    @atomic
     def run(self, until: int | None = None) -> None:
         """Until idle at the current time, or on to the moment `until` (ns since boot)."""
         command = self._fill(self._c.HK_RUN, 0)
         command.args[0] = until or 0
         self._go(command, "run")
 
+    @atomic
     def settle(self, limit_ns: int) -> int:
         """Runs the timers that are due in the next `limit_ns`; returns the time of the last."""
         command = self._fill(self._c.HK_SETTLE, 0)
@@ -175,6 +186,7 @@ class Instance:
 
     # -- netdevs --------------------------------------------------------------------------
 
+    @atomic
     def netdev_add(self, name: str, mac: bytes, mtu: int, carrier: bool = True) -> tuple[int, int]:
         """(our number, the kernel's ifindex).  Raises OSError, UsageError."""
         dev = next((i for i in range(MAX_NETDEVS) if i not in self._devs), None)
@@ -190,13 +202,16 @@ class Instance:
         self._devs.add(dev)
         return dev, ifindex
 
+    @atomic
     def netdev_del(self, dev: int) -> None:
         self._checked(self.syscall(LIB_SYS_NETDEV_DEL, dev))
         self._devs.discard(dev)
 
+    @atomic
     def netdev_carrier(self, dev: int, up: bool) -> None:
         self._checked(self.syscall(LIB_SYS_NETDEV_CARRIER, dev, int(up)))
 
+    @atomic
     def inject(self, dev: int, frames: Sequence[bytes]) -> None:
         """The frames arrive at once, in order; returns when the kernel is idle."""
         for count in batches(self._in_view, frames):
@@ -208,20 +223,22 @@ class Instance:
     def exchange(self, dev: int, frames: Sequence[bytes]) -> list[list[bytes]]:
         """The frames arrive one by one; for each, what the kernel sent before it was idle."""
         found: list[list[bytes]] = []
-        for count in batches(self._in_view, frames):
-            command = self._fill(self._c.HK_EXCHANGE, dev)
-            arguments = command.args
-            arguments[0] = 0
-            arguments[1] = count
-            arguments[2] = 0
-            self._go(command, "exchange")
-            found += answers(self._out_view, count)
+        with self.lock:
+            for count in batches(self._in_view, frames):
+                command = self._fill(self._c.HK_EXCHANGE, dev)
+                arguments = command.args
+                arguments[0] = 0
+                arguments[1] = count
+                arguments[2] = 0
+                self._go(command, "exchange")
+                found += answers(self._out_view, count)
         return found
 
     def record(self, on: bool) -> None:
         """Whether frames that pass its netdevs are kept for captured()."""
         self._struct.captures = on
 
+    @atomic
     def captured(self, dev: int | None = None, clear: bool = True) -> list[Frame]:
         """The frames since the last call that cleared, as far as the ring holds them."""
         head = int(self._struct.capture_head)
@@ -237,6 +254,7 @@ class Instance:
 
     # -- snapshots ------------------------------------------------------------------------
 
+    @atomic
     def snapshot(self) -> int:
         """Takes a snapshot inside the present one; its number is its depth."""
         return self.took(self.command("HK_SNAPSHOT"))
@@ -247,6 +265,7 @@ class Instance:
         self._levels.append(set(self._devs))
         return depth
 
+    @atomic
     def restore(self, snapshot: int) -> None:
         """Back to a snapshot, which stays; deeper ones are dropped.  A crashed kernel lives
         again.  Raises UsageError."""
@@ -265,6 +284,7 @@ class Instance:
 
     # -- its memory -----------------------------------------------------------------------
 
+    @atomic
     def read_memory(self, address: int, size: int) -> bytes:
         """Bytes of the kernel's memory, or of the user window.  Raises UsageError for what is
         neither."""
@@ -281,6 +301,7 @@ class Instance:
             parts.append(bytes(self._out_view[:length]))
         return b"".join(parts)
 
+    @atomic
     def write_memory(self, address: int, data: bytes) -> None:
         """Changes memory; what is data is restored with snapshots, code isn't.  Raises
         UsageError."""
@@ -308,6 +329,7 @@ class Instance:
         """Where its memory, which begins with the image, ends."""
         return int(self._struct.ram_end)
 
+    @atomic
     def memory_hash(self) -> int:
         """A hash of all that a snapshot covers."""
         command = self._fill(self._c.HK_HASH, 0)
@@ -409,6 +431,7 @@ class Instance:
             self._host.call()
         return int(command.status)
 
+    @atomic
     def command(self, op: str, slot: int = 0, *args: int) -> int:
         """Executes a command of protocol.h that is about this kernel; what it returns."""
         command = self._fill(getattr(self._c, op), slot)

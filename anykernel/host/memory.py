@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import threading
 from types import TracebackType
 
 from anykernel.errors import UsageError
@@ -62,6 +63,8 @@ class UserMemory:
     def __init__(self, window: memoryview, base: int) -> None:
         self.window = window
         self.base = base
+        self._lock = threading.Lock()
+        """Of what single operations on lists, which no thread can interrupt, don't do."""
         self._age = 0
         self._top = 0
         self._odd: dict[int, int] = {}
@@ -77,7 +80,15 @@ class UserMemory:
         order = max((max(size, align, 1) - 1).bit_length(), SMALLEST)
         free = self._free[order]
         if free:
-            return Buffer(self, free.pop(), size, order, self._age)
+            try:
+                return Buffer(self, free.pop(), size, order, self._age)
+            except IndexError:
+                pass  # another thread has just taken the last
+        with self._lock:
+            return self._fresh(size, order)
+
+    def _fresh(self, size: int, order: int) -> Buffer:
+        """A buffer behind all others."""
         # Large blocks needn't be aligned to their size, nor be rounded up that much.
         unit = min(1 << order, 4096)
         offset = (self._top + unit - 1) & -unit
@@ -102,16 +113,19 @@ class UserMemory:
 
     def reset(self) -> None:
         """Frees everything at once."""
-        self._age += 1
-        self._top = 0
-        self._odd = {}
-        self._free = [[] for _ in range(65)]
+        with self._lock:
+            self._age += 1
+            self._top = 0
+            self._odd = {}
+            self._free = [[] for _ in range(65)]
 
     def _give_back(self, offset: int, order: int, age: int) -> None:
         if age != self._age:
             return
         if order < 64:
             self._free[order].append(offset)
-        elif self._odd.pop(offset) == self._top:
-            # Blocks behind it keep what lies below them from being used again.
-            self._top = offset
+            return
+        with self._lock:
+            if self._odd.pop(offset) == self._top:
+                # Blocks behind it keep what lies below them from being used again.
+                self._top = offset

@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from anykernel.errors import HostDied, UsageError
 from anykernel.host import compiled
 from anykernel.host.instance import Instance
 from anykernel.host.report import CrashReport
+from anykernel.host.turns import atomic
 
 if TYPE_CHECKING:
     from anykernel.build.image import Image
@@ -68,6 +70,8 @@ class Host:
         if not 1 <= kernels <= 4096:
             raise UsageError(f"kernels={kernels}: from 1 to 4096")
         self.image = image
+        self.lock = threading.RLock()
+        """Held while commands are filled in, executed and their results read."""
         self.budget = budget
         self._program = program or compiled.host_program()
         self.kernels = kernels
@@ -100,6 +104,7 @@ class Host:
             os.close(fd)
         self.instances = [] if self.network else [Instance(self, i) for i in range(kernels)]
 
+    @atomic
     def boot(self) -> Instance:
         """Boots one more kernel of a host whose clock is 'network'.  Raises UsageError when it
         is full, KernelCrash, HostDied."""

@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from anykernel.errors import ProcessEnded, UsageError
-from anykernel.kernel.call import Plan, Request, error_of, request
+from anykernel.kernel.call import Plan, Request, alone, error_of, request
 
 if TYPE_CHECKING:
     from anykernel.kernel.interface import Instance
@@ -25,7 +26,7 @@ class Call(Generic[R]):
 
     def __init__(self, workers: Workers, process: Process, task: int, plan: Plan[R]) -> None:
         self._workers = workers
-        self._process = process
+        self.process = process
         self._instance = process.instance
         self._task = task
         self._plan = plan
@@ -39,6 +40,7 @@ class Call(Generic[R]):
         self._deadline: int | None = None
         self._advance(lambda: next(plan))
 
+    @alone
     def done(self) -> bool:
         """Whether it has ended, after everything was run that can run at the current time."""
         self._check()
@@ -47,6 +49,7 @@ class Call(Generic[R]):
             self.step()
         return self._over
 
+    @alone
     def result(self, timeout: float | None = None) -> R:
         """What the operation returns; raises what it raises.
 
@@ -59,11 +62,13 @@ class Call(Generic[R]):
         value: R = self._value
         return value
 
+    @alone
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """What the operation raised, or None; waits like result()."""
         self._wait(timeout)
         return self._error
 
+    @alone
     def cancel(self) -> bool:
         """Interrupts the operation.  Returns whether it had not ended before."""
         if self.done():
@@ -111,7 +116,7 @@ class Call(Generic[R]):
         self._nr = what.nr
         self._instance.post(what.nr, *what.args, task=self._task)
         self._instance.run()
-        self._state = self._process.state
+        self._state = self.process.state
 
     def step(self) -> bool:
         """Hands finished requests to the plan; False when the one that runs has not finished."""
@@ -153,17 +158,17 @@ class Call(Generic[R]):
                 raise
             self._over = self.lost = True
             self._plan.close()
-            raise self._process.no_more(self._task) from None
+            raise self.process.no_more(self._task) from None
 
     def _lose(self, ended: ProcessEnded) -> None:
         """Its thread has ended, so it never has a result."""
         self.lost = True
         self._plan.close()
-        self._end(None, self._process.ended_in(ended, self._nr))
+        self._end(None, self.process.ended_in(ended, self._nr))
 
     def _end(self, value: Any, error: BaseException | None = None) -> None:
         self._over, self._value, self._error = True, value, error
-        self._state = self._process.state
+        self._state = self.process.state
 
     @property
     def over(self) -> bool:
@@ -182,6 +187,9 @@ class Scheduler(Protocol):
     @property
     def busy(self) -> bool:
         """Whether there are programs that have not ended: then all calls are its."""
+
+    def exclusive(self) -> AbstractContextManager[Any]:
+        """As Process.exclusive()."""
 
     def call(self, process: Process, nr: int, args: tuple[int, ...], timeout: float | None) -> int:
         """As Instance.syscall()."""

@@ -32,7 +32,8 @@ Plan = Generator[Request, int, R]
 class HasProcess(Protocol):
     """What operations are methods of."""
 
-    process: Process
+    @property
+    def process(self) -> Process: ...
 
 
 S = TypeVar("S", bound=HasProcess)
@@ -52,6 +53,17 @@ def operation(plan: Callable[Concatenate[S, P], Plan[R]]) -> Callable[Concatenat
 
     run.plan = plan  # type: ignore[attr-defined]
     return run
+
+
+def alone(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], R]:
+    """Makes a method into which no other thread comes, as into Process.run()."""
+
+    @wraps(method)
+    def taken(self: S, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        with self.process.exclusive():
+            return method(self, *args, **kwargs)
+
+    return taken
 
 
 def request(nr: int, *args: int, timeout: float | None = None) -> Plan[int]:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 
@@ -47,6 +48,10 @@ class Frame(Protocol):
 
 class Instance(Protocol):
     """One booted kernel.  Results are raw: -errno on failure."""
+
+    @property
+    def lock(self) -> AbstractContextManager[Any]:
+        """Who holds it, which may be done twice, keeps other threads away."""
 
     @property
     def user(self) -> UserMemory: ...

@@ -6,13 +6,16 @@ from __future__ import annotations
 import re
 import socket as pysocket
 import struct
+import threading
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 from anykernel.errors import UsageError
 from anykernel.kernel.background import Workers
+from anykernel.kernel.call import alone
 from anykernel.kernel.clock import Clock
 from anykernel.kernel.inside import inside, program
 from anykernel.kernel.log import Log
@@ -55,7 +58,7 @@ class Kernel(Process):
         self._netdevs: dict[str, Netdev] = {}
         self._macs = 0
         self._saved: list[Saved] = []
-        self._iproute: tuple[State, Any] | None = None
+        self._iproutes: WeakKeyDictionary[threading.Thread, tuple[State, Any]] = WeakKeyDictionary()
         self._prepare()
 
     def __repr__(self) -> str:
@@ -88,6 +91,7 @@ class Kernel(Process):
 
     # Snapshots
 
+    @alone
     def snapshot(self) -> int:
         """Saves the state; restore() comes back to it as often as wanted.  Snapshots nest."""
         number = self.instance.snapshot()
@@ -101,6 +105,7 @@ class Kernel(Process):
         self._saved.append(saved)
         self._state = State()
 
+    @alone
     def restore(self, snapshot: int) -> None:
         """Back to a snapshot, in microseconds; deeper ones are gone, this one stays.
 
@@ -142,6 +147,7 @@ class Kernel(Process):
 
     # Network
 
+    @alone
     def add_netdev(
         self,
         name: str = "eth%d",
@@ -207,9 +213,12 @@ class Kernel(Process):
     def iproute(self) -> Any:
         """pyroute2's IPRoute over the kernel's netlink:
         ``kernel.iproute.link("add", ifname="br0", kind="bridge")``."""
-        if self._iproute is None or not self._iproute[0].alive:
-            self._iproute = self.state, self.netlink()
-        return self._iproute[1]
+        thread = threading.current_thread()  # pyroute2's objects are of one
+        state, made = self._iproutes.get(thread, (None, None))
+        if state is None or not state.alive:
+            made = self.netlink()
+            self._iproutes[thread] = self.state, made
+        return made
 
     @property
     def warnings(self) -> int:

@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple, overload
 
+from anykernel.host.turns import atomic
+
 if TYPE_CHECKING:
     from anykernel.kernel.interface import Instance
 
@@ -39,11 +41,13 @@ class Log:
 
     def __init__(self, instance: Instance) -> None:
         self._instance = instance
+        self.lock = instance.lock
         self._text = ""
         self._offset = 0
         self._records: list[LogRecord] = []
         self._parsed = 0
 
+    @atomic
     def text(self) -> str:
         """All of it, as the console showed it; also after a crash."""
         self._offset, new = self._instance.console(self._offset)
@@ -51,6 +55,7 @@ class Log:
             self._text += new.decode(errors="replace").replace("\r\n", "\n")
         return self._text
 
+    @atomic
     def _all(self) -> list[LogRecord]:
         text = self.text()
         while (end := text.find("\n", self._parsed)) >= 0:
@@ -91,11 +96,13 @@ class Log:
         """The records that say that something is wrong: warnings, oopses, lockdep, sanitizers."""
         return [record for record in self._all() if FAILURE.search(record.text)]
 
+    @atomic
     def save(self) -> tuple[int, int, int]:
         """Where the log is, for load()."""
         self._all()
         return len(self._text), len(self._records), self._parsed
 
+    @atomic
     def load(self, saved: tuple[int, int, int]) -> None:
         """Goes back to save().  The host's console goes on: what it has now was another life."""
         self._offset, _ = self._instance.console(1 << 62)

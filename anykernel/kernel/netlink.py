@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import socket
 import sys
+import threading
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from anykernel.kernel.sockets import Socket
 
 MESSAGE_MOST = 1 << 18
+_PATCHING = threading.RLock()
+"""Held while a class of pyroute2 is changed for a moment."""
 
 
 class Transport(asyncio.DatagramTransport):
@@ -213,6 +216,21 @@ class _OurTransport:
         self._core.__init__ = self._init
 
 
+def _keep_to_this_thread(core: Any) -> None:
+    """Refuses other threads before pyroute2 does anything for them with our event loop."""
+    owner, loop = threading.get_ident(), core.setup_event_loop
+
+    def setup() -> Any:
+        if owner != threading.get_ident():
+            raise UsageError(
+                "a netlink object is used by the thread that made it: call kernel.netlink() in "
+                "each thread (kernel.iproute is of the thread that asks for it)"
+            )
+        return loop()
+
+    core.setup_event_loop = setup
+
+
 def open_netlink(process: Process, cls: Any = None, **options: Any) -> Any:
     """An object of a class of pyroute2 (default: IPRoute) that talks to the kernel under test.
 
@@ -232,8 +250,9 @@ def open_netlink(process: Process, cls: Any = None, **options: Any) -> Any:
     protocol = options.pop("protocol", socket.NETLINK_ROUTE)
     sock = process.socket(socket.AF_NETLINK, socket.SOCK_RAW, protocol)
     sock.bind((0, 0))
-    with _OurTransport(base, sock):
+    with _PATCHING, _OurTransport(base, sock):
         made = (pyroute2.IPRoute if cls is None else cls)(**options)
     # Some requests pyroute2 would answer itself, with the machine's own kernel.
     made.asyncore.request_proxy = None
+    _keep_to_this_thread(made.asyncore)
     return made

@@ -7,14 +7,14 @@ import os
 import signal as pysignal
 import socket as pysocket
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from anykernel.errors import Deadlock, KernelError, ProcessEnded, UsageError, ending
 from anykernel.kernel import abi
 from anykernel.kernel.background import Call, Workers
-from anykernel.kernel.call import Memory, Plan, Request, error_of, request
+from anykernel.kernel.call import Memory, Plan, Request, alone, error_of, request
 
 if TYPE_CHECKING:
     from anykernel.kernel.files import Files
@@ -112,8 +112,19 @@ class Process:
 
     # Running
 
+    def exclusive(self) -> AbstractContextManager[Any]:
+        """For a with block into which no other thread comes: this kernel's calls are made one
+        after the other, whoever makes them.  Raises UsageError in a thread that can't have its
+        turn, since programs of a network run in another."""
+        scheduler = self._workers.scheduler
+        return self.instance.lock if scheduler is None else scheduler.exclusive()
+
     def run(self, plan: Plan[R]) -> R:
         """Executes an operation's plan; blocking calls let virtual time run."""
+        with self.exclusive():
+            return self._run(plan)
+
+    def _run(self, plan: Plan[R]) -> R:
         self.check()
         if self.orphans:
             self._close_orphans()
@@ -182,6 +193,7 @@ class Process:
             self.instance.run()
             raise
 
+    @alone
     def submit(self, operation: Callable[..., R] | str, /, *args: Any, **kwargs: Any) -> Call[R]:
         """Starts an operation in a thread of its own and returns at once, like an executor.
 
@@ -251,6 +263,7 @@ class Process:
 
     # What a process has
 
+    @alone
     def fork(self) -> Process:
         """A child process with a copy of the open files; memory is shared.
 
@@ -262,6 +275,7 @@ class Process:
         child.pid = child.os.getpid()
         return child
 
+    @alone
     def exit(self, status: int = 0) -> None:
         """Ends the process, which then is a zombie until its parent waits for it."""
         if self._parent is None:

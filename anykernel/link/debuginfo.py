@@ -5,16 +5,25 @@ information, without any memory."""
 from __future__ import annotations
 
 import functools
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from anykernel.errors import UsageError
 
+LOCK = threading.RLock()
+"""Held while drgn looks for types: two threads in one of its programs end the process."""
 
-@functools.cache
+
 def program(vmlinux: Path) -> Any:
     """A drgn.Program that knows the types of `vmlinux`.  Raises UsageError."""
+    with LOCK:
+        return _program(vmlinux)
+
+
+@functools.cache
+def _program(vmlinux: Path) -> Any:
     import drgn
 
     flags = drgn.PlatformFlags.IS_64_BIT | drgn.PlatformFlags.IS_LITTLE_ENDIAN
@@ -77,11 +86,12 @@ def signature(prog: Any, name: str, file: str | None = None) -> Signature | None
     what has no type: assembler."""
     import drgn
 
-    try:
-        found = prog.function(name, file)
-    except (LookupError, drgn.BadDataError):  # the latter for what `as -g` says of its own
-        return None
-    return of_type(name, found.type_)
+    with LOCK:
+        try:
+            found = prog.function(name, file)
+        except (LookupError, drgn.BadDataError):  # the latter for what `as -g` says of its own
+            return None
+        return of_type(name, found.type_)
 
 
 def of_type(name: str, function: Any) -> Signature:

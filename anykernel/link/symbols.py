@@ -65,7 +65,8 @@ class Symbols:
         """(function, 'net/ipv4/icmp.c:123') of the code at `offset`: the function that it is of,
         then those that were inlined there, the innermost last; [] for what has no lines."""
         try:
-            found = debuginfo.program(self.vmlinux).source_location(offset)
+            with debuginfo.LOCK:
+                found = debuginfo.program(self.vmlinux).source_location(offset)
         except (LookupError, OverflowError, UsageError):
             return []
         return [(one.name() or "", f"{_tree_path(one.filename)}:{one.line}") for one in found][::-1]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from anykernel.errors import KernelCrash, UsageError
 from anykernel.host.instance import LIB_TASK_EXITED, refusal
 from anykernel.host.report import CrashReport
+from anykernel.host.turns import atomic
 from anykernel.net.wire import VERDICTS
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class Engine:
 
     def __init__(self, host: Host) -> None:
         self.host = host
+        self.lock = host.lock
         self._c = host.c
 
     @property
@@ -56,6 +58,7 @@ class Engine:
         """When a job last had a round, ns."""
         return int(self.host.header.progress)
 
+    @atomic
     def command(self, op: str, slot: int = 0, *args: int, kernel: int = 0) -> int:
         """Executes a command of protocol.h; what it returns, -1: it is to be given again."""
         command = self.host.commands[0]
@@ -79,6 +82,7 @@ class Engine:
             raise KernelCrash(CrashReport.read(self.host, dead))
         raise UsageError(f"{op} of {self.host.names.get(kernel, kernel)}: {refusal(command.ret)}")
 
+    @atomic
     def batch(self, commands: list[tuple[str, int, int]]) -> list[int]:
         """Executes (operation, kernel, first argument) at once; what they return."""
         c = self._c
@@ -100,6 +104,7 @@ class Engine:
 
     # Links
 
+    @atomic
     def set_pipe(self, port: int, towards: bool, values: Mapping[str, int]) -> None:
         """One direction of a port's cable; values: the fields of struct hk_pipe."""
         pipe = self.host.ffi.cast("struct hk_pipe *", self.host.base + self._c.HK_IN_AT)
@@ -107,6 +112,7 @@ class Engine:
             setattr(pipe, field, value)
         self.command("HK_PIPE", port, int(towards))
 
+    @atomic
     def pipe_stats(self, port: int, towards: bool) -> dict[str, int]:
         """Counters of one direction: frames, bytes, and one for each of VERDICTS."""
         self.command("HK_PIPE_STATS", port, int(towards))
@@ -117,6 +123,7 @@ class Engine:
 
     # Time
 
+    @atomic
     def run(self, until: int) -> list[Back] | None:
         """Lets time pass until `until`, or until tasks are back; None: the host asks for
         something before it goes on."""
@@ -127,6 +134,7 @@ class Engine:
         backs = self.host.ffi.cast("struct hk_back *", at)[0:found]
         return [Back(b.kernel, b.slot, b.ret, b.state == LIB_TASK_EXITED) for b in backs]
 
+    @atomic
     def asked(self) -> list[Asked]:
         """The frames that wait for verdicts, in order."""
         if not self.host.header.asked:
@@ -141,6 +149,7 @@ class Engine:
             at += size + (int(head.length) + 7 & ~7)
         return frames
 
+    @atomic
     def verdict(self, asked: Asked, what: str, later_ns: int = 0, data: bytes = b"") -> None:
         """ "pass", "drop" or "double", for the first frame that waits; data: in its place."""
         c = self._c

@@ -75,18 +75,19 @@ class Job:
         self.process = process
         self._log = process.instance.user.alloc(log * ROUND.size) if log else None
         self._logs = log
-        raw = self._struct("HK_IN_AT")
-        raw.begin, raw.end, raw.interval = begin_ns, end_ns, interval_ns
-        raw.rounds, raw.bytes = rounds, bytes
-        raw.log, raw.logs = self._log.address if self._log else 0, log
-        raw.calls = len(calls)
-        raw.tolerate = sum(1 << position for position in tolerate)
-        for position, (name, *args) in enumerate(calls):
-            call = raw.call[position]
-            call.nr = NUMBERS[str(name)]
-            for i in range(6):
-                call.args[i] = int(args[i]) & U64 if i < len(args) else 0
-        self._command("HK_JOB")
+        with network.host.lock:
+            raw = self._struct("HK_IN_AT")
+            raw.begin, raw.end, raw.interval = begin_ns, end_ns, interval_ns
+            raw.rounds, raw.bytes = rounds, bytes
+            raw.log, raw.logs = self._log.address if self._log else 0, log
+            raw.calls = len(calls)
+            raw.tolerate = sum(1 << position for position in tolerate)
+            for position, (name, *args) in enumerate(calls):
+                call = raw.call[position]
+                call.nr = NUMBERS[str(name)]
+                for i in range(6):
+                    call.args[i] = int(args[i]) & U64 if i < len(args) else 0
+            self._command("HK_JOB")
 
     def _struct(self, area: str) -> Any:
         host = self._network.host
@@ -113,17 +114,18 @@ class Job:
     @property
     def stats(self) -> JobStats:
         """How far it is now."""
-        self._command("HK_JOB_STATS")
-        raw = self._struct("HK_OUT_AT")
-        return JobStats(
-            bool(raw.over),
-            -int(raw.error),
-            int(raw.done),
-            int(raw.failed),
-            int(raw.moved),
-            int(raw.first),
-            int(raw.last),
-        )
+        with self._network.host.lock:
+            self._command("HK_JOB_STATS")
+            raw = self._struct("HK_OUT_AT")
+            return JobStats(
+                bool(raw.over),
+                -int(raw.error),
+                int(raw.done),
+                int(raw.failed),
+                int(raw.moved),
+                int(raw.first),
+                int(raw.last),
+            )
 
     @property
     def rounds(self) -> list[Round]:

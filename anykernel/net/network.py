@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import wraps
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 from anykernel.errors import KernelCrash, UsageError
 from anykernel.host.report import CrashReport
@@ -24,9 +25,21 @@ if TYPE_CHECKING:
     from anykernel.kernel.process import Process
 
 R = TypeVar("R")
+M = TypeVar("M", bound=Callable[..., Any])
 SWITCH_QUEUE = 1000
 """Frames that wait in a switch for each cable, if not said."""
 Addresses = str | tuple[str, ...] | list[str]
+
+
+def _alone(method: M) -> M:
+    """Makes a method into which no other thread comes."""
+
+    @wraps(method)
+    def taken(self: Network, /, *args: Any, **kwargs: Any) -> Any:
+        with self.hub.exclusive():
+            return method(self, *args, **kwargs)
+
+    return cast("M", taken)
 
 
 def _list(addresses: Addresses) -> list[str]:
@@ -86,6 +99,7 @@ class Network(Recipes):
         """All links, in the order in which they were made."""
         return tuple(self._links)
 
+    @_alone
     def node(self, name: str | None = None) -> Node:
         """One more kernel; `name`: n0, n1 ... when not given."""
         index = len(self._nodes)
@@ -117,6 +131,7 @@ class Network(Recipes):
 
     # Links
 
+    @_alone
     def link(
         self,
         a: Node | str,
@@ -154,11 +169,13 @@ class Network(Recipes):
             made.plug(end, addresses=given, mtu=mtu)
         return made
 
+    @_alone
     def segment(self, *nodes: Node | str, **options: Any) -> Link:
         """A shared Ethernet: all hear what one sends, and one sends at a time.  Options: as for
         link(), without addresses (`plug` takes them)."""
         return self._shared("segment", nodes, options)
 
+    @_alone
     def switch(self, *nodes: Node | str, **options: Any) -> Link:
         """A learning switch with a cable to each node; options (of each cable) as for segment().
         Frames that wait in the switch for a cable: `queue`, or 1,000."""
@@ -187,6 +204,7 @@ class Network(Recipes):
         self._links.append(made)
         return made
 
+    @_alone
     def plug(
         self,
         link: Link,
@@ -306,8 +324,10 @@ class Network(Recipes):
         daemon: bool = False,
     ) -> Program[R]:
         """As start(), in a process that is there already."""
-        program = Program(self.hub, name, process, node, lambda: function(process, *args), daemon)
-        self.hub.add(program, self.now if at_ns is None else at_ns)
+        with self.hub.exclusive():
+            run = lambda: function(process, *args)  # noqa: E731
+            program = Program(self.hub, name, process, node, run, daemon)
+            self.hub.add(program, self.now if at_ns is None else at_ns)
         return program
 
     def sleep(self, seconds: float) -> None:
@@ -378,6 +398,7 @@ class Network(Recipes):
 
     # State
 
+    @_alone
     def snapshot(self) -> int:
         """Saves all: nodes, links, frames on their way.  restore() comes back to it as often as
         wanted.  Snapshots nest.  Programs can't be saved: raises UsageError while one runs."""
@@ -400,6 +421,7 @@ class Network(Recipes):
         self._levels.append(Level(depths, links, ports))
         return level
 
+    @_alone
     def restore(self, snapshot: int) -> None:
         """Back to a snapshot, which stays; later nodes, links, programs are gone.  0: an empty
         network.  Of more than 128 nodes none can be gone: raises UsageError."""

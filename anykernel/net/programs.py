@@ -11,12 +11,14 @@ from __future__ import annotations
 import errno
 import heapq
 import itertools
+import threading
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from greenlet import GreenletExit, getcurrent, greenlet
+from greenlet import error as GreenletError
 
 from anykernel.errors import AnykernelError, Deadlock, ProcessEnded, UsageError, ending
 from anykernel.kernel import abi
@@ -63,7 +65,7 @@ class Program(Generic[R]):
         self.error: BaseException | None = None
         self.killed: Killed | None = None
         """When its process was killed in the middle of a call."""
-        self._greenlet = greenlet(self._main, hub.main)
+        self._greenlet = greenlet(self._main, hub.home())
 
     def __repr__(self) -> str:
         state = "ended" if self.done else self.waits
@@ -157,6 +159,7 @@ class Hub:
     def _begin(self) -> None:
         """Without any program."""
         self.main = getcurrent()
+        self._thread = threading.current_thread()
         self.programs: list[Program[Any]] = []
         self._by_greenlet: dict[greenlet, Program[Any]] = {}
         self._ready: deque[tuple[Program[Any], Any, int]] = deque()
@@ -181,6 +184,26 @@ class Hub:
     def busy(self) -> bool:
         """Whether there are programs that have not ended."""
         return bool(self._by_greenlet)
+
+    def home(self) -> greenlet:
+        """Where programs come from and go back to: the thread that starts the first of them."""
+        if not self.busy and self._thread is not threading.current_thread():
+            self.main, self._thread = getcurrent(), threading.current_thread()
+        return self.main
+
+    def exclusive(self) -> AbstractContextManager[Any]:
+        """For a with block into which no other thread comes.  Raises UsageError for a thread that
+        is not that of the programs: they can't go on in another."""
+        with self.network.host.lock:
+            if not self.busy:
+                return self.network.host.lock
+            if self._thread is not threading.current_thread():
+                raise UsageError(
+                    f"programs of this network run in the thread {self._thread.name}, which "
+                    "started them: what another thread does has to wait until they have ended"
+                )
+        # They take turns within the thread, also in the middle of a call.
+        return nullcontext()
 
     def _current(self) -> Program[Any]:
         program = self._by_greenlet.get(getcurrent())
@@ -308,6 +331,7 @@ class Hub:
         """Ends a program."""
         if program.done:
             return
+        self.exclusive()
         if program.started_ns is None:
             program.leave_unstarted()
             self.ended(program)
@@ -321,7 +345,10 @@ class Hub:
         for program in self.programs:
             if not program.done:
                 self._turn.pop(program, None)
-                program.greenlet.throw(GreenletExit())
+                try:
+                    program.greenlet.throw(GreenletExit())
+                except GreenletError:  # of another thread, which has ended or never comes back
+                    program.leave_unstarted()
         self._begin()
 
     @property

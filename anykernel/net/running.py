@@ -39,6 +39,7 @@ def run(
     hub = network.hub
     if hub.inside:
         raise UsageError("a program can't run the network: network.sleep() waits")
+    hub.exclusive()  # raises in a thread where its programs can't go on
     if seconds is not None and seconds < 0:
         raise UsageError(f"time can't go back ({seconds} s)")
     begin, wall = network.now, time.monotonic() + budget

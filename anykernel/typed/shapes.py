@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from anykernel.errors import UsageError
-from anykernel.link.debuginfo import Signature, of_type, plain
+from anykernel.link.debuginfo import LOCK, Signature, of_type, plain
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,8 @@ class StructShape:
                 else:
                     add(member.type, base + member.bit_offset)
 
-        add(self._kind, 0)
+        with LOCK:
+            add(self._kind, 0)
         return found
 
     @cached_property
@@ -125,8 +126,8 @@ class StructShape:
             if name not in self._members:
                 raise AttributeError(f"{self.name} has no member {name!r}")
             offset, member = self._members[name]
-            bits = member.bit_field_size or 0
-            shape = shape_of(member.type)
+            with LOCK:
+                bits, shape = member.bit_field_size or 0, shape_of(member.type)
             known = self._fields[name] = Field(offset if bits else offset // 8, bits, shape)
         return known
 
@@ -136,6 +137,11 @@ Shape = Scalar | PointerShape | FunctionShape | Void | ArrayShape | StructShape
 
 def shape_of(kind: Any) -> Shape:
     """The shape of a drgn type.  Raises UsageError for what has none: an incomplete struct."""
+    with LOCK:
+        return _shape_of(kind)
+
+
+def _shape_of(kind: Any) -> Shape:
     import drgn
 
     name = kind.type_name()

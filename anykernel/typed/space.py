@@ -80,14 +80,16 @@ class Space:
         """The shape of a type by its name in C.  Raises UsageError."""
         known = self._shapes.get(name)
         if known is None:
-            known = self._shapes[name] = shape_of(self.type(name))
+            with debuginfo.LOCK:
+                known = self._shapes[name] = shape_of(self.type(name))
         return known
 
     def type(self, name: str) -> Any:
         """drgn's type of that name.  Raises UsageError."""
         for types in self._programs():
             try:
-                return types.type(name)
+                with debuginfo.LOCK:
+                    return types.type(name)
             except LookupError:
                 continue
             except SyntaxError as error:
@@ -102,7 +104,8 @@ class Space:
         """The value of an enumerator: ``constant("TCP_ESTABLISHED")``.  Raises UsageError."""
         for types in self._programs():
             try:
-                return int(types.constant(name).value_())
+                with debuginfo.LOCK:
+                    return int(types.constant(name).value_())
             except LookupError:
                 continue
         raise UsageError(f"there is no enumerator {name!r}; macros leave no trace in a program")
@@ -174,10 +177,11 @@ class Space:
         if found is not None:
             return self.function(found, self.address(name))
         try:
-            kind = self.types.variable(name, file).type_
+            with debuginfo.LOCK:
+                shape = shape_of(self.types.variable(name, file).type_)
         except LookupError:
             return Pointer(self, self.address(name), Void())
-        shape, address = shape_of(kind), self.address(name)
+        address = self.address(name)
         if isinstance(shape, ArrayShape):
             return Array(self, address, shape)
         return Pointer(self, address, shape)

@@ -85,7 +85,8 @@ class Unit(Names):
         """An array of a type: so many zeroed elements, or these values."""
         element = self.space.type(kind)
         listed = [None] * values if isinstance(values, int) else list(values)
-        shape = ArrayShape(element.prog.array_type(element, len(listed)))
+        with debuginfo.LOCK:
+            shape = ArrayShape(element.prog.array_type(element, len(listed)))
         made = Array(self.space, self.owned.alloc(shape.size), shape)
         for index, value in enumerate(listed):
             if value is not None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,6 +32,7 @@ class FakeInstance:
     """Remembers what was asked of it."""
 
     def __init__(self) -> None:
+        self.lock = threading.RLock()
         self.user = UserMemory()
         self.now = 0
         self.warnings = 0

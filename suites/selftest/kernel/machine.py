@@ -46,6 +46,7 @@ class Machine:
     """Tasks are threads of this process."""
 
     def __init__(self) -> None:
+        self.lock = threading.RLock()
         self.user = UserMemory()
         self.warnings = 0
         self._results: dict[int, list[int]] = {}

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ class Console:
     """The part of an instance that the log reads."""
 
     def __init__(self) -> None:
+        self.lock = threading.RLock()
         self.written = b""
         self.reads = 0
 
