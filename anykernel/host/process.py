@@ -119,7 +119,11 @@ class Host:
     def _start(
         self, fd: int, kernels: int, memory: int, seed: int, clock: str, cmdline: str
     ) -> None:
-        argv = [str(self._program), str(self.image.library), str(fd), str(os.getpid())]
+        # A signal about a parent's death comes when the thread that started the host ends.
+        parent = os.getpid()
+        if threading.get_native_id() != parent:
+            parent = -parent
+        argv = [str(self._program), str(self.image.library), str(fd), str(parent)]
         argv += [str(kernels), str(memory), str(seed & (1 << 64) - 1), str(EPOCH_NS), clock]
         argv += ["lazy" if clock == "network" else "boot", cmdline]
         # A file, not a pipe: nobody reads while the host runs.

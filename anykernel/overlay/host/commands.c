@@ -170,13 +170,13 @@ static uint32_t write_memory(struct kernel *k, struct hk_command *c)
 		c->ret = -EFAULT;
 		return HK_BAD;
 	}
-	if (code && mprotect((void *)first, pages, PROT_READ | PROT_WRITE)) {
+	if (code && protect_code((void *)first, pages, PROT_READ | PROT_WRITE)) {
 		c->ret = -errno;
 		return HK_BAD;
 	}
 	memcpy((void *)c->args[0], shm + HK_IN_AT + c->args[2], c->args[1]);
 	if (code)
-		mprotect((void *)first, pages, PROT_READ | PROT_EXEC);
+		protect_code((void *)first, pages, PROT_READ | PROT_EXEC);
 	return HK_OK;
 }
 
@@ -345,7 +345,7 @@ void serve(void)
 		wait_for(last);
 		last = __atomic_load_n(&h->doorbell, __ATOMIC_ACQUIRE);
 		if (h->count <= HK_MAX_COMMANDS && !run_batch(commands, h->count))
-			_exit(0);
+			end_host(0);
 		__atomic_store_n(&h->done, last, __ATOMIC_SEQ_CST);
 		if (__atomic_load_n(&h->client_sleeps, __ATOMIC_SEQ_CST))
 			syscall(SYS_futex, &h->done, FUTEX_WAKE, 1, NULL, NULL, 0);

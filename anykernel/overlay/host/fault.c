@@ -106,7 +106,7 @@ static void on_fault(int signo, siginfo_t *info, void *context)
 		return;	/* too late, or in the middle of a page fault: another follows */
 	if (!k) {
 		/* The host's own bug; raise() is beyond the sandbox. */
-		_exit(5);
+		end_host(5);
 	}
 	if (memory) {
 		next = k->fixup(g[REG_RIP]);

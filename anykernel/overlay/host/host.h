@@ -72,6 +72,15 @@ struct kernel {
 	const struct lib_state *lib;
 };
 
+/* How each kernel lies in memory, in bytes from its base; all of whole pages. */
+struct layout {
+	uint64_t first;		/* the first kernel's base */
+	uint64_t stride;	/* from one to the next */
+	uint64_t low;		/* code ends, data begins */
+	uint64_t high;		/* RAM ends */
+	uint64_t code_offset;	/* in the file */
+};
+
 struct options {
 	const char *library, *cmdline;
 	uint32_t kernels;
@@ -79,6 +88,7 @@ struct options {
 	int shm_fd, parent;
 	enum hk_clock clock;
 	bool lazy;		/* kernels boot by HK_BOOT */
+	bool thread;		/* made by a thread of the parent that may end before it */
 };
 
 /* A ring of struct hk_frame that a client reads; head and tail as in protocol.h. */
@@ -99,7 +109,10 @@ extern uint8_t *shm;
 _Noreturn void die(const char *what);
 uint64_t wall_ns(void);
 /* load.c */
+struct layout load_layout(int fd);
 void load_kernel(struct kernel *k, int fd);
+void load_populate(struct kernel *k);
+bool load_learns(void);		/* load_learn() will need the file */
 void load_learn(struct kernel *k, int fd);
 struct hk_header *header(void);
 void boot_kernel(struct kernel *k);
@@ -131,6 +144,10 @@ bool settle(struct kernel *k, uint64_t until);
 _Noreturn void serve(void);
 /* sandbox.c */
 void sandbox_early(char **argv);
-void sandbox_close(int image_fd);
+void sandbox_close(const struct layout *layout, int image_fd);
+/* calls.c: the system calls that are left */
+void calls_filter(const struct layout *layout, int image_fd);
+int protect_code(void *at, size_t size, int protection);
+_Noreturn void end_host(int code);
 
 #endif

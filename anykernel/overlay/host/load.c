@@ -87,6 +87,11 @@ static void add_page(uint32_t page)
 		runs[run_count++] = (struct run){ page, 1 };
 }
 
+bool load_learns(void)
+{
+	return options.kernels > EXAMPLE;
+}
+
 /* Notes what the boot of `k`, which has just ended, has changed. */
 void load_learn(struct kernel *k, int fd)
 {
@@ -106,7 +111,7 @@ void load_learn(struct kernel *k, int fd)
 }
 
 /* Only a hint: an old kernel refuses it. */
-static void populate(struct kernel *k)
+void load_populate(struct kernel *k)
 {
 	for (uint32_t i = 0; i < run_count; i++)
 		madvise(k->low + runs[i].page * PAGE, runs[i].count * PAGE, MADV_POPULATE_WRITE);
@@ -160,20 +165,54 @@ static void *find(struct kernel *k, const char *name, const char *strings,
 	die("liblinux.so is not complete");
 }
 
+#define MAX_SEGMENTS 16
+
+static void read_headers(int fd, Elf64_Ehdr *eh, Elf64_Phdr *ph)
+{
+	if (pread(fd, eh, sizeof(*eh), 0) != sizeof(*eh) ||
+	    memcmp(eh->e_ident, ELFMAG, SELFMAG) || eh->e_type != ET_DYN ||
+	    eh->e_machine != EM_X86_64 || eh->e_phnum > MAX_SEGMENTS)
+		die("not an x86-64 shared library");
+	if (pread(fd, ph, eh->e_phnum * sizeof(*ph), eh->e_phoff) !=
+	    (ssize_t)(eh->e_phnum * sizeof(*ph)))
+		die("liblinux.so is cut off");
+}
+
+struct layout load_layout(int fd)
+{
+	struct layout layout = { .first = FIRST_KERNEL, .stride = stride() };
+	Elf64_Ehdr eh;
+	Elf64_Phdr ph[MAX_SEGMENTS];
+
+	read_headers(fd, &eh, ph);
+	for (int i = 0; i < eh.e_phnum; i++) {
+		uint64_t end = (ph[i].p_vaddr + ph[i].p_memsz + PAGE - 1) & ~(PAGE - 1);
+
+		if (ph[i].p_type != PT_LOAD)
+			continue;
+		if (ph[i].p_flags & PF_W)
+			layout.low = ph[i].p_vaddr & ~(PAGE - 1);
+		else
+			layout.code_offset = ph[i].p_offset & ~(PAGE - 1);
+		if (end > layout.high)
+			layout.high = end;
+	}
+	layout.high += options.memory;
+	if (layout.low >= layout.high || layout.high > layout.stride)
+		die("liblinux.so is laid out in an unknown way");
+	return layout;
+}
+
 void load_kernel(struct kernel *k, int fd)
 {
 	Elf64_Ehdr eh;
-	Elf64_Phdr ph[16];
+	Elf64_Phdr ph[MAX_SEGMENTS];
 	const Elf64_Dyn *dyn = NULL;
 	const char *strings = NULL;
 	const Elf64_Sym *symbols = NULL;
 	size_t count = 0;
 
-	if (pread(fd, &eh, sizeof(eh), 0) != sizeof(eh) || memcmp(eh.e_ident, ELFMAG, SELFMAG) ||
-	    eh.e_type != ET_DYN || eh.e_machine != EM_X86_64 || eh.e_phnum > 16)
-		die("not an x86-64 shared library");
-	if (pread(fd, ph, eh.e_phnum * sizeof(*ph), eh.e_phoff) != (ssize_t)(eh.e_phnum * sizeof(*ph)))
-		die("liblinux.so is cut off");
+	read_headers(fd, &eh, ph);
 	k->base = k->high = (uint8_t *)(FIRST_KERNEL + k->index * stride());
 	for (int i = 0; i < eh.e_phnum; i++) {
 		if (ph[i].p_type == PT_LOAD)
@@ -188,7 +227,6 @@ void load_kernel(struct kernel *k, int fd)
 	map(k->high, options.memory, PROT_READ | PROT_WRITE, -1, 0);
 	k->high += options.memory;
 	k->shared->ram_end = (uint64_t)k->high;
-	populate(k);
 	relocate(k, dyn, &strings, &symbols, &count);
 
 #define FIND(field, name) k->field = find(k, name, strings, symbols, count)

@@ -32,7 +32,7 @@ void die(const char *what)
 {
 	fprintf(stderr, "anykernel-host: %s%s%s\n", what, errno ? ": " : "",
 		errno ? strerror(errno) : "");
-	_exit(3);
+	end_host(3);
 }
 
 static uint64_t number(const char *text)
@@ -66,18 +66,47 @@ void drop_code(struct kernel *k)
 	madvise(k->base, k->low - k->base, MADV_DONTNEED);
 }
 
-void boot_kernel(struct kernel *k)
+static void map_kernel(struct kernel *k)
 {
 	uint64_t start = wall_ns();
 
 	load_kernel(k, image_fd);
 	snapshot_prepare(k);
+	k->shared->boot_ns = wall_ns() - start;
+}
+
+static void start_kernel(struct kernel *k)
+{
+	uint64_t start = wall_ns();
+
+	load_populate(k);
 	kernel_start(k);
 	load_learn(k, image_fd);
 	drop_code(k);
 	k->booted = true;
-	k->shared->boot_ns = wall_ns() - start;
+	k->shared->boot_ns += wall_ns() - start;
 	k->shared->now = k->state.now;
+}
+
+void boot_kernel(struct kernel *k)
+{
+	map_kernel(k);
+	start_kernel(k);
+}
+
+/* Maps what boots at once, and closes the sandbox before a kernel's first instruction. */
+static void prepare(void)
+{
+	struct layout layout = load_layout(image_fd);
+
+	engine_prepare();
+	for (uint32_t i = 0; !options.lazy && i < options.kernels; i++)
+		map_kernel(&kernels[i]);
+	if (!options.lazy && !load_learns()) {
+		close(image_fd);
+		image_fd = -1;
+	}
+	sandbox_close(&layout, image_fd);
 }
 
 static void run(void)
@@ -85,18 +114,15 @@ static void run(void)
 	image_fd = open(options.library, O_RDONLY | O_CLOEXEC);
 	if (image_fd < 0)
 		die(options.library);
-	engine_prepare();
+	prepare();
 	if (_setjmp(crash_exit)) {
 		struct hk_kernel *s = running->shared;
 
 		fprintf(stderr, "anykernel-host: the kernel crashed while booting: %s\n", s->what);
-		_exit(4);
+		end_host(4);
 	}
 	for (volatile uint32_t i = 0; !options.lazy && i < options.kernels; i++)
-		boot_kernel(&kernels[i]);
-	if (!options.lazy)
-		close(image_fd);
-	sandbox_close(image_fd);
+		start_kernel(&kernels[i]);
 	serve();
 }
 
@@ -121,11 +147,16 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	options = (struct options){
-		.library = argv[1], .shm_fd = number(argv[2]), .parent = number(argv[3]),
+		.library = argv[1], .shm_fd = number(argv[2]),
 		.kernels = number(argv[4]), .memory = number(argv[5]), .seed = number(argv[6]),
 		.epoch_ns = number(argv[7]), .clock = clock_named(argv[8]),
 		.lazy = !strcmp(argv[9], "lazy"), .cmdline = argv[10],
 	};
+	/* Negative: it is a thread of the parent that waits for us. */
+	options.parent = number(argv[3]);
+	options.thread = options.parent < 0;
+	if (options.thread)
+		options.parent = -options.parent;
 	sandbox_early(argv);
 	size = HK_KERNELS_AT + (size_t)options.kernels * HK_KERNEL_SIZE;
 	shm = mmap((void *)HK_BASE, size, PROT_READ | PROT_WRITE,

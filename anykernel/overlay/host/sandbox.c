@@ -1,23 +1,32 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Before any kernel runs: no address randomisation, death with the parent, no
- * core files.  After start-up: the few system calls that the host still needs; a
- * kernel gone wild that tries another gets SIGSYS, which is a crash report.
+ * privileges, limits, and a table of the few system calls that the host still needs,
+ * argument by argument (calls.c).  A kernel gone wild that tries another gets
+ * SIGSYS, which is a crash report.
  */
 #define _GNU_SOURCE
-#include <linux/audit.h>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
+#include <linux/capability.h>
+#include <linux/securebits.h>
 #include <signal.h>
-#include <stddef.h>
-#include <sys/mman.h>
+#include <stdio.h>
 #include <sys/personality.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "engine.h"
+
+/* What the host may say, bytes. */
+#define STDERR_LIMIT (1UL << 20)
+/* More than the address space of a kernel and of its snapshots, in its memory's size. */
+#define TIMES_MEMORY 32
+/* Address space that an engine's heap may grow by. */
+#define HEAP_LIMIT (16UL << 30)
+/* How often a host looks whether its parent lives, where no signal tells. */
+#define WATCH_NS 250000000
 
 void sandbox_early(char **argv)
 {
@@ -32,67 +41,97 @@ void sandbox_early(char **argv)
 			die("re-exec without address randomisation");
 		}
 	}
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	/* It comes when the thread that made us ends. */
+	if (!options.thread)
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
 	/* The parent may have died before the line above. */
 	if (options.parent && getppid() != options.parent)
 		_exit(0);
 	setrlimit(RLIMIT_CORE, &none);
 }
 
-#define ALLOW(nr) \
-	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, nr, 0, 1), \
-	BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)
-
-/* A field of the call's data: of arguments, the low half. */
-#define LOAD(field) BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, field))
-
-#define WRITE_EXEC (PROT_WRITE | PROT_EXEC)
-
-void sandbox_close(int image_fd)
+/* On the signal stack; touches nothing of a kernel's. */
+static void on_watch(int signo)
 {
-	/* Kernels that boot later have to be mapped: the image itself, or memory
-	 * that isn't code. */
-	uint32_t never = ~0U;
-	uint32_t map = options.lazy ? SYS_mmap : never;
-	uint32_t advise = options.lazy ? SYS_madvise : never;
-	uint32_t load = options.lazy ? SYS_pread64 : never;
-	uint32_t heap = engine_heap ? SYS_brk : never;
-	struct sock_filter filter[] = {
-		LOAD(arch),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, AUDIT_ARCH_X86_64, 1, 0),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
-		LOAD(nr),
-		ALLOW(SYS_futex),
-		ALLOW(SYS_mprotect),
-		ALLOW(SYS_rt_sigreturn),
-		ALLOW(SYS_clock_gettime),
-		ALLOW(SYS_clock_nanosleep),
-		ALLOW(SYS_nanosleep),
-		ALLOW(SYS_restart_syscall),
-		ALLOW(SYS_exit_group),
-		ALLOW(advise),
-		ALLOW(load),
-		ALLOW(heap),
-		/* What the host says when it gives up. */
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_write, 0, 4),
-		LOAD(args[0]),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, STDERR_FILENO, 0, 1),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_TRAP),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, map, 0, 8),
-		LOAD(args[4]),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)image_fd, 0, 3),
-		LOAD(args[2]),
-		BPF_STMT(BPF_ALU | BPF_AND | BPF_K, WRITE_EXEC),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, WRITE_EXEC, 3, 2),
-		LOAD(args[2]),
-		BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, PROT_EXEC, 1, 0),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_TRAP),
-	};
-	struct sock_fprog program = { sizeof(filter) / sizeof(*filter), filter };
+	(void)signo;
+	if (getppid() != options.parent)
+		end_host(0);
+}
 
-	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) ||
-	    prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program))
-		die("seccomp");
+/* A thread of the parent made us, and may end long before the process does. */
+static void watch_parent(void)
+{
+	struct sigaction sa = { .sa_handler = on_watch, .sa_flags = SA_ONSTACK | SA_RESTART };
+	struct sigevent event = { .sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGURG };
+	struct itimerspec often = { { 0, WATCH_NS }, { 0, WATCH_NS } };
+	int timer;
+
+	if (sigaction(SIGURG, &sa, NULL) ||
+	    syscall(SYS_timer_create, CLOCK_MONOTONIC, &event, &timer) ||
+	    syscall(SYS_timer_settime, timer, 0, &often, NULL))
+		die("a timer that looks after the parent");
+}
+
+/* Where the host has none, what would need one fails: there is nothing to drop. */
+static void drop_capabilities(void)
+{
+	struct __user_cap_header_struct head = { _LINUX_CAPABILITY_VERSION_3, 0 };
+	struct __user_cap_data_struct none[2] = { { 0, 0, 0 }, { 0, 0, 0 } };
+
+	for (int capability = 0; prctl(PR_CAPBSET_READ, capability) >= 0; capability++)
+		prctl(PR_CAPBSET_DROP, capability);
+	prctl(PR_SET_SECUREBITS, SECBIT_NOROOT | SECBIT_NOROOT_LOCKED | SECBIT_NO_SETUID_FIXUP |
+	      SECBIT_NO_SETUID_FIXUP_LOCKED | SECBIT_NO_CAP_AMBIENT_RAISE |
+	      SECBIT_NO_CAP_AMBIENT_RAISE_LOCKED);
+	prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+	if (syscall(SYS_capset, &head, none))
+		die("dropping capabilities");
+}
+
+static void limit(int resource, uint64_t most)
+{
+	struct rlimit both;
+
+	if (getrlimit(resource, &both))
+		die("getrlimit");
+	if (both.rlim_max > most)
+		both.rlim_max = most;
+	both.rlim_cur = both.rlim_max;
+	if (setrlimit(resource, &both))
+		die("setrlimit");
+}
+
+/* What is mapped now, and what may follow. */
+static void limit_memory(const struct layout *layout)
+{
+	uint64_t pages, most;
+	FILE *sizes = fopen("/proc/self/statm", "re");
+
+	if (!sizes)
+		return;		/* a machine without /proc */
+	if (fscanf(sizes, "%lu", &pages) != 1)
+		die("/proc/self/statm");
+	fclose(sizes);
+	most = pages * PAGE;
+	if (options.lazy)
+		most += options.kernels * layout->high * TIMES_MEMORY;
+	if (engine_heap)
+		most += HEAP_LIMIT;
+	limit(RLIMIT_AS, most);
+}
+
+void sandbox_close(const struct layout *layout, int image_fd)
+{
+	if (options.thread)
+		watch_parent();
+	drop_capabilities();
+	limit_memory(layout);
+	/* Who writes more gets an error, not a signal. */
+	signal(SIGXFSZ, SIG_IGN);
+	limit(RLIMIT_FSIZE, STDERR_LIMIT);
+	limit(RLIMIT_NPROC, 0);
+	limit(RLIMIT_NOFILE, 0);
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+		die("no_new_privs");
+	calls_filter(layout, image_fd);
 }

@@ -156,7 +156,7 @@ GiveUp()
     static const char said[] = "ns-3 gave up: see what it said above\n";
 
     (void)!write(STDERR_FILENO, said, sizeof(said) - 1);
-    _exit(6);
+    end_host(6);
 }
 
 } // namespace
