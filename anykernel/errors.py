@@ -104,5 +104,19 @@ class HostDied(KernelError):
     """The process that the kernel ran in is gone."""
 
 
+class BorderError(HostDied):
+    """The memory that is shared with a kernel's process has something that can't be: .field,
+    .value.  The process was ended, since nothing of it can be believed any more."""
+
+    def __init__(self, field: str, value: object, should: str) -> None:
+        self.field = field
+        self.value = value
+        super().__init__(
+            f"the memory shared with the kernel's process can't be believed any more: {field} is "
+            f"{value}, and should be {should}.\nThe kernel under test overwrote it (a wild write), "
+            "or the process doesn't do what it should.  It was ended; the next test gets a new one."
+        )
+
+
 class KernelWarning(KernelError):
     """The kernel complained in its log."""

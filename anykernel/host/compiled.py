@@ -113,12 +113,13 @@ def client() -> tuple[Any, Any, Any]:
     ffi = cffi.FFI()
     ffi.cdef(text)
     ffi.cdef(
-        "int hk_wait(struct hk_header *h, uint64_t slice_ns);"
-        "int hk_call(struct hk_header *h, uint32_t count, uint64_t slice_ns);"
+        "int hk_wait(struct hk_header *h, uint32_t rung, uint64_t slice_ns);"
+        "int hk_call(struct hk_header *h, uint32_t *rung, uint32_t count, uint64_t slice_ns);"
+        "void hk_go_on(struct hk_header *h);"
     )
     library = ffi.dlopen(str(_compile("libanykernel-client.so", "client", ["-shared", "-fPIC"])))
     names = dict(numbers)
-    for enum in ("hk_op", "hk_status", "hk_crash", "hk_link_kind", "hk_verdict"):
+    for enum in ("hk_op", "hk_status", "hk_call", "hk_crash", "hk_link_kind", "hk_verdict"):
         names.update(ffi.typeof(f"enum {enum}").relements)
     if ffi.sizeof("struct hk_command") != 96 or ffi.sizeof("struct hk_frame") != 24:
         raise ToolError("cffi and the C compiler disagree about protocol.h")

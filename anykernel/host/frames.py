@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Frames in the memory that is shared with the host: given, answered, captured."""
+"""Frames in the memory that is shared with the host: given, answered, captured; none of it is
+believed unless it can be."""
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-from anykernel.errors import UsageError
+from anykernel.errors import BorderError, UsageError
 
 LONGEST = 65_535
 """Bytes of a frame."""
@@ -43,21 +44,91 @@ class Record(NamedTuple):
     data: bytes
 
 
-def records(ring: memoryview, at: int, head: int) -> Iterator[Record]:
-    """Those from position `at` on to `head`; both count all bytes that were ever written."""
-    size = len(ring)
-    while at < head:
-        offset = at % size
-        if size - offset < HEAD.size:
-            at += size - offset
-            continue
-        time_ns, kept, length, port, what = HEAD.unpack_from(ring, offset)
-        if kept == SKIP:
-            at += size - offset
-            continue
-        start = offset + HEAD.size
-        yield Record(at, time_ns, length, port, what, bytes(ring[start : start + kept]))
-        at += HEAD.size + (kept + 7 & ~7)
+Lie = Callable[[str, object, str], BorderError]
+"""Gives the error for (field, its value, what it should be), and ends the host."""
+
+
+class Ring:
+    """A ring of struct hk_frame that a host writes: what it holds lies between two positions,
+    which count all bytes that were ever written.
+
+    `owner` has them, as NAME_head and NAME_tail, and NAME_taken, which the client sets.  Records
+    are of a port below `ports` and of one of `kinds`.  What can't be is an error.
+    """
+
+    def __init__(
+        self,
+        where: str,
+        view: memoryview,
+        owner: Any,
+        name: str,
+        ports: int,
+        kinds: frozenset[int],
+        lie: Lie,
+    ) -> None:
+        self._where = f"{where}.{name}"
+        self._view = view
+        self.size = len(view)
+        self._owner = owner
+        self._names = f"{name}_head", f"{name}_tail", f"{name}_taken"
+        self._ports = ports
+        self._kinds = kinds
+        self._lie = lie
+        self._seen = 0
+
+    def ends(self) -> tuple[int, int]:
+        """The positions of the oldest record that is whole, and behind the newest."""
+        tail, head = int(getattr(self._owner, self._names[1])), self.head
+        if not 0 <= head - tail <= self.size:
+            should = f"within {self.size} bytes before {head}, where it ends"
+            raise self._lie(f"{self._where}_tail", tail, should)
+        return tail, head
+
+    @property
+    def head(self) -> int:
+        """Bytes that were ever written; it never goes back."""
+        head = int(getattr(self._owner, self._names[0]))
+        if not self._seen <= head < 1 << 62:
+            raise self._lie(f"{self._where}_head", head, f"at least {self._seen}, as it was before")
+        self._seen = head
+        return head
+
+    def whole_from(self, position: int) -> None:
+        """Raises BorderError when what lies behind `position`, for which the host was to wait, has
+        been overwritten."""
+        tail = self.ends()[0]
+        if tail > position:
+            should = f"at most {position}: frames were lost that somebody wanted"
+            raise self._lie(f"{self._where}_tail", tail, should)
+
+    def take(self, position: int) -> None:
+        """Tells the host that all before `position` has been read."""
+        setattr(self._owner, self._names[2], position)
+
+    def records(self, at: int, to: int | None = None) -> Iterator[Record]:
+        """Those from position `at` on, or from the oldest if that is later; before `to`."""
+        tail, head = self.ends()
+        view, size = self._view, self.size
+        head = head if to is None else min(to, head)
+        at = max(at, tail)
+        while at < head:
+            offset = at % size
+            if size - offset < HEAD.size:
+                at += size - offset
+                continue
+            time_ns, kept, length, port, kind = HEAD.unpack_from(view, offset)
+            if kept == SKIP:
+                at += size - offset
+                continue
+            start = offset + HEAD.size
+            if start + kept > size or at + HEAD.size + kept > head:
+                should = "bytes of a frame that the ring holds"
+                raise self._lie(f"{self._where}: a frame's kept", kept, should)
+            if time_ns >> 62 or length < kept or port >= self._ports or kind not in self._kinds:
+                values = f"time {time_ns}, {kept} of {length} bytes, port {port}, what {kind}"
+                raise self._lie(f"{self._where}: a frame", values, "what the host writes")
+            yield Record(at, time_ns, length, port, kind, bytes(view[start : start + kept]))
+            at += HEAD.size + (kept + 7 & ~7)
 
 
 def batches(area: memoryview, frames: Sequence[bytes]) -> Iterator[int]:
@@ -82,17 +153,24 @@ def batches(area: memoryview, frames: Sequence[bytes]) -> Iterator[int]:
         yield count
 
 
-def answers(out: memoryview, count: int) -> Iterator[list[bytes]]:
-    """For each of `count` frames, those that were sent in answer."""
+def answers(out: memoryview, count: int, size: int, lie: Lie) -> list[list[bytes]]:
+    """For each of `count` frames, those that were sent in answer: `size` bytes of the area."""
     unpack = U32.unpack_from
+    found = []
     at = 0
-    for _ in range(count):
-        (n,) = unpack(out, at)
-        at += 4
-        sent = []
-        for _ in range(n):
-            (length,) = unpack(out, at)
+    try:
+        for _ in range(count):
+            (n,) = unpack(out, at)
             at += 4
-            sent.append(bytes(out[at : at + length]))
-            at += length + 3 & ~3
-        yield sent
+            sent = []
+            for _ in range(n):
+                (length,) = unpack(out, at)
+                at += 4
+                sent.append(bytes(out[at : at + length]))
+                at += length + 3 & ~3
+            found.append(sent)
+    except struct.error:
+        at = -1  # behind the area's end
+    if at != size:
+        raise lie("frames out", f"{size} bytes", "as many as the frames in it have")
+    return found

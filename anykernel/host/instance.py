@@ -9,9 +9,11 @@ import struct
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from anykernel.errors import Deadlock, KernelCrash, ProcessEnded, UsageError
-from anykernel.host.frames import Frame, answers, batches, records
+from anykernel.errors import Deadlock, ProcessEnded, UsageError
+from anykernel.host.border import MAX_NETDEVS, Place
+from anykernel.host.frames import Frame, answers, batches
 from anykernel.host.memory import Buffer, UserMemory
+from anykernel.host.outcome import failure
 from anykernel.host.report import CrashReport
 from anykernel.host.turns import atomic
 
@@ -32,15 +34,7 @@ RESULT = struct.Struct("<2Q")
 LIB_ABI_VERSION = 1
 LIB_TASK_USER = 1
 LIB_TASK_EXITED = 3
-MAX_NETDEVS = 256
 NETDEV_CONFIG = struct.Struct("<IIII16s6sBB")
-
-
-def refusal(result: int) -> str:
-    """Why the host did not execute a command, by what it returned."""
-    if result == -errno.EBUSY:
-        return "its process is in a call or in a job already: each program needs a process"
-    return os.strerror(-result)
 
 
 class Instance:
@@ -52,14 +46,13 @@ class Instance:
         self.index = index
         c = host.c
         self._c = c
-        self._struct = host.kernel_struct(index)
-        self._at = c.HK_KERNELS_AT + index * c.HK_KERNEL_SIZE
-        user = self._at + c.HK_USER_AT
+        self._border = host.border
+        self._part = part = host.border.part(index)
+        user = part.at + c.HK_USER_AT
         self.user = UserMemory(host.view[user : user + c.HK_USER_SIZE], c.HK_BASE + user)
-        ring = self._at + c.HK_CAPTURE_AT
-        self._ring = host.view[ring : ring + c.HK_CAPTURE_SIZE]
         self._captured_until = 0
         self._call_buffer: Buffer | None = None
+        self._op = 0
         self._devs: set[int] = set()
         self._levels: list[set[int]] = []
         self._command = host.commands[0]
@@ -158,7 +151,7 @@ class Instance:
     @atomic
     def show_tasks(self) -> str:
         """The kernel's own list of tasks with their stacks."""
-        head = int(self._struct.console_head)
+        head = self._part.printed
         self.syscall(LIB_SYS_SHOW_TASKS)
         return self.console(head)[1].decode(errors="replace")
 
@@ -167,7 +160,7 @@ class Instance:
     @property
     def now(self) -> int:
         """ns since boot; in a network, since that of the first."""
-        return int((self._host.header if self._host.network else self._struct).now)
+        return (self._border if self._host.network else self._part).now
 
     @atomic
     def run(self, until: int | None = None) -> None:
@@ -231,21 +224,20 @@ class Instance:
                 arguments[1] = count
                 arguments[2] = 0
                 self._go(command, "exchange")
-                found += answers(self._out_view, count)
+                found += answers(self._out_view, count, command.ret, self._border.lie)
         return found
 
     def record(self, on: bool) -> None:
         """Whether frames that pass its netdevs are kept for captured()."""
-        self._struct.captures = on
+        self._border.raw(self.index).captures = on
 
     @atomic
     def captured(self, dev: int | None = None, clear: bool = True) -> list[Frame]:
         """The frames since the last call that cleared, as far as the ring holds them."""
-        head = int(self._struct.capture_head)
-        at = max(self._captured_until, int(self._struct.capture_tail))
+        head = self._part.capture.head
         frames = [
             Frame(one.position, one.time_ns, one.port, "tx" if one.what else "rx", one.data)
-            for one in records(self._ring, at, head)
+            for one in self._part.capture.records(self._captured_until)
             if dev is None or dev == one.port
         ]
         if clear:
@@ -261,7 +253,9 @@ class Instance:
 
     def took(self, depth: int) -> int:
         """The host has taken a snapshot, perhaps with those of other kernels."""
-        del self._levels[depth - 1 :]
+        if depth != len(self._levels) + 1:
+            should = str(len(self._levels) + 1)
+            raise self._border.lie("the number of a new snapshot", depth, should)
         self._levels.append(set(self._devs))
         return depth
 
@@ -280,7 +274,8 @@ class Instance:
         """The host has restored it, perhaps with other kernels."""
         del self._levels[snapshot:]
         self._devs = set(self._levels[-1])
-        self._captured_until = int(self._struct.capture_head)
+        self._border.crashed.discard(self.index)
+        self._captured_until = self._part.capture.head
 
     # -- its memory -----------------------------------------------------------------------
 
@@ -322,12 +317,12 @@ class Instance:
     @property
     def image_base(self) -> int:
         """Where the image lies: its symbols' values count from there."""
-        return int(self._struct.image_base)
+        return self._part.place.image
 
     @property
     def ram_end(self) -> int:
         """Where its memory, which begins with the image, ends."""
-        return int(self._struct.ram_end)
+        return self._part.place.ram_end
 
     @atomic
     def memory_hash(self) -> int:
@@ -340,55 +335,55 @@ class Instance:
 
     def console(self, since: int = 0) -> tuple[int, bytes]:
         """(bytes written so far, those from `since` on)."""
-        return self._host.console_bytes(self.index, since)
+        return self._part.console(since)
 
     def console_lost(self, since: int = 0) -> int:
         """Bytes that were written from `since` on and that console(since) doesn't have any more:
         the host keeps the last 512 KiB."""
-        return self._host.console_lost(self.index, since)
+        return self._part.console_lost(since)
 
     @property
     def warnings(self) -> int:
         """Stack traces that the running kernel printed: WARN, lockdep, ..."""
-        return int(self._struct.warnings)
+        return self._part.warnings
 
     @property
     def signals(self) -> list[tuple[int, int, int]]:
         """(time in ns, task, number) of the caught signals, the last HK_SIGNALS of them."""
-        size = self._host.c.HK_SIGNALS
-        head = int(self._struct.signals_head)
-        ring = (self._struct.signals[i % size] for i in range(max(0, head - size), head))
-        return [(int(s.time), int(s.slot), int(s.signo)) for s in ring]
+        return [(one.time_ns, one.task, one.number) for one in self._part.signals()]
 
     @property
     def stubs(self) -> dict[int, int]:
         """Number to count of the stubs that were reached since the host's start; a restore takes
         nothing back."""
-        counts = self._host.ffi.unpack(self._struct.stubs, self._c.HK_STUBS)
-        return {number: count for number, count in enumerate(counts) if count}
+        return self._part.stubs()
 
     @property
     def boot_ns(self) -> int:
         """Wall time of loading and booting."""
-        return int(self._struct.boot_ns)
+        return self._part.boot_ns
 
     @property
     def hot_pages(self) -> int:
         """Pages that the last restore copied."""
-        return int(self._struct.hot_pages)
+        return self._part.hot_pages
 
     @property
     def crash(self) -> CrashReport | None:
-        """How the kernel died, or None while it lives."""
-        if not self._struct.crash:
-            return None
-        return CrashReport.read(self._host, self.index)
+        """How the kernel died, or None while it lives.  Raises BorderError when what it shares
+        with Python isn't right: a kernel that overwrote that isn't used again."""
+        self._part.check()
+        return CrashReport.read(self._host, self.index) if self._part.crash else None
+
+    def booted(self) -> Place:
+        """It has just booted: notes where it lies."""
+        return self._part.place
 
     # -- inside ---------------------------------------------------------------------------
 
     def _fill(self, op: int, slot: int) -> Any:
         command = self._command
-        command.op = op
+        self._op = command.op = op
         command.kernel = self.index
         command.slot = slot
         command.timeout = 0
@@ -413,13 +408,15 @@ class Instance:
     def _go_on(self, command: Any) -> int:
         """Serves the network in the middle of a command, until that is over; its status."""
         c = self._c
-        op, slot, until = int(command.op), int(command.slot), int(command.args[0])
+        op, slot, until = self._op, int(command.slot), int(command.args[0])
         calls = op in (c.HK_SYSCALL, c.HK_WAIT)
+        if not self._host.network:
+            raise self._border.lie("hk_command.status", "HK_AGAIN", "an answer")
         waits, timeout = op == c.HK_WAIT, int(command.timeout)
         while command.status == c.HK_AGAIN:
             limit = int(command.extra)
             try:
-                self._host.attend()
+                self._host.attended()
             except BaseException:
                 if calls and not waits:  # nobody will ask for its end any more
                     self.command("HK_CANCEL", slot)
@@ -429,6 +426,7 @@ class Instance:
             command.timeout = timeout
             command.args[0], command.args[1] = (limit, waits) if calls else (until, 0)
             self._host.call()
+        self._op = op
         return int(command.status)
 
     @atomic
@@ -442,6 +440,8 @@ class Instance:
 
     def _raise(self, status: int, result: int, what: str) -> None:
         c = self._c
+        if self._op not in (c.HK_SYSCALL, c.HK_WAIT):
+            raise failure(self._host, self.index, status, result, what)
         if status == c.HK_TIMEOUT:
             raise TimeoutError(errno.ETIMEDOUT, f"{what} timed out in virtual time")
         if status == c.HK_DEADLOCK:
@@ -453,12 +453,7 @@ class Instance:
             raise Deadlock(
                 f"{what} blocks uninterruptibly; restore a snapshot to go on", self._task_list()
             )
-        if status in (c.HK_CRASHED, c.HK_DEAD):
-            dead = int(self._host.header.crashed) - 1 if status == c.HK_CRASHED else self.index
-            raise KernelCrash(CrashReport.read(self._host, dead))
-        if status == c.HK_BAD:
-            raise UsageError(f"{what}: {refusal(result)}")
-        raise AssertionError(f"{what}: status {status}")
+        raise failure(self._host, self.index, status, result, what)
 
     def _task_list(self) -> str:
         try:

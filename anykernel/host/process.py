@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 import contextlib
-import mmap
 import os
+import resource
 import signal
 import subprocess
 import tempfile
@@ -15,11 +15,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from anykernel.errors import HostDied, UsageError
+from anykernel.errors import BorderError, HostDied, UsageError
 from anykernel.host import compiled
+from anykernel.host.border import Border
 from anykernel.host.instance import Instance
 from anykernel.host.report import CrashReport
 from anykernel.host.turns import atomic
+from anykernel.host.watch import SLICE_NS, Watch
 
 if TYPE_CHECKING:
     from anykernel.build.image import Image
@@ -27,8 +29,16 @@ if TYPE_CHECKING:
 EPOCH_NS = 1_600_000_000_000_000_000
 """CLOCK_REALTIME at boot, the same for every run: 2020-09-13."""
 
-SLICE_NS = 20_000_000
-"""How long a wait for the host lasts before we look whether it lives."""
+BOOTING = 30.0
+"""CPU seconds for booting, beside the kernels' budgets; and seconds that it may be asleep then."""
+GRACE = 1.0
+"""CPU seconds after each of the signals that are to stop a kernel."""
+AGAIN = 100_000
+"""Times that it may want something at one moment of a network's time."""
+SAID = 16 << 10
+"""Bytes of the host's stderr that are shown, its last ones."""
+SAID_MOST = 1 << 20
+"""Bytes that it may write at all."""
 
 
 class Host:
@@ -39,7 +49,8 @@ class Host:
 
     memory: RAM of each kernel in bytes, a multiple of 4 MiB, 16 MiB at least.
     seed: of the kernels' random numbers.  clock: see design.md.
-    budget: wall seconds that one request may keep a kernel busy; then it is a lockup.
+    budget: CPU seconds that one request may keep a kernel busy; then it is a lockup.  A host that
+    sleeps so long in the middle of one never answers: it is ended.
     stubs: what a stub without a grant does when it is reached: 'strict', it crashes its kernel;
     'report', it returns 0 and is only counted (Instance.stubs).
 
@@ -76,33 +87,33 @@ class Host:
         self._program = program or compiled.host_program()
         self.kernels = kernels
         self.network = clock == "network"
+        self.real = clock == "real"
         self.names: dict[int, str] = {}
         """What reports call a kernel, by its index."""
-        self.tap: Callable[[], None] | None = None
-        """Called before each call: somebody reads a ring and makes room in it."""
         self.attend: Callable[[], None] = lambda: None
         """Called when time can't go on before the client has read or decided something."""
-        self.ffi, self.lib, self.c = compiled.client()
+        self._again = self._again_at = 0
+        self.full: dict[int | None, Callable[[], None]] = {}
+        """Who reads the capture ring of a kernel, or the wire's (None), when it is full."""
         self._process: subprocess.Popen[bytes] | None = None
-        size = self.c.HK_KERNELS_AT + kernels * self.c.HK_KERNEL_SIZE
         fd = os.memfd_create("anykernel", os.MFD_CLOEXEC)
         try:
-            os.ftruncate(fd, size)
-            self.map = mmap.mmap(fd, size)
-            self.view = memoryview(self.map)
-            base = self.ffi.from_buffer(self.map)
-            self.base: Any = base
-            self.header = self.ffi.cast("struct hk_header *", base)
-            self.commands = self.ffi.cast("struct hk_command *", base + self.c.HK_COMMANDS_AT)
-            self.header.magic = self.c.HK_MAGIC
-            self.header.version = self.c.HK_VERSION
+            self.border = border = Border(fd, kernels, self._kill)
+            self.ffi, self.c = border.ffi, border.c
+            self.commands, self.view, self.base = border.commands, border.view, border.base
             for index in range(kernels):
-                self.kernel_struct(index).stubs_pass = stubs == "report"
-                self.kernel_struct(index).captures = not self.network
+                raw = border.raw(index)
+                raw.stubs_pass = stubs == "report"
+                raw.captures = not self.network
             self._start(fd, kernels, memory, seed, clock, cmdline)
+            self.instances = [] if self.network else [Instance(self, i) for i in range(kernels)]
+            for instance in self.instances:
+                instance.booted()
+        except BaseException:
+            self.close()
+            raise
         finally:
             os.close(fd)
-        self.instances = [] if self.network else [Instance(self, i) for i in range(kernels)]
 
     @atomic
     def boot(self) -> Instance:
@@ -113,6 +124,7 @@ class Host:
             raise UsageError(f"this host was made for {self.kernels} kernels: it has them")
         booted = Instance(self, index)
         booted.command("HK_BOOT")
+        booted.booted()
         self.instances.append(booted)
         return booted
 
@@ -137,17 +149,26 @@ class Host:
             env={},
             start_new_session=True,  # Ctrl-C is for pytest
         )
-        end = time.monotonic() + 30 + (0 if self.network else kernels * self.budget)
-        pause = 0.0002
-        while self.header.ready != kernels:
+        # The file can't grow without end, whatever the host does.
+        resource.prlimit(self._process.pid, resource.RLIMIT_FSIZE, (SAID_MOST, SAID_MOST))
+        self._wait_ready(BOOTING + (0 if self.network else kernels * self.budget))
+
+    def _wait_ready(self, seconds: float) -> None:
+        assert self._process is not None
+        watch = Watch(self._process.pid, seconds, BOOTING)
+        pause, looked = 0.0002, time.monotonic()
+        while not self.border.ready():
             if self._process.poll() is not None:
                 raise self.died("while its kernels booted", self._crashes())
-            if time.monotonic() > end:
-                self.close()
-                raise HostDied(
-                    "the kernel doesn't boot: it runs, but never reaches init\n"
-                    + self._console_tail()
-                )
+            if time.monotonic() - looked > SLICE_NS / 1e9:
+                looked = time.monotonic()
+                if found := watch.look():
+                    self._kill()
+                    how = "it runs" if found == "busy" else f"its host is {found}"
+                    raise HostDied(
+                        f"the kernel doesn't boot: {how}, but never reaches init\n"
+                        + self._console_tail()
+                    )
             time.sleep(pause)
             pause = min(pause * 1.2, 0.01)
 
@@ -163,38 +184,98 @@ class Host:
         """The first commands, as many as `batch` has."""
         return [self.commands[i] for i in range(len(batch))]
 
-    def kernel_struct(self, index: int) -> Any:
-        """struct hk_kernel of kernel `index`."""
-        offset = self.c.HK_KERNELS_AT + index * self.c.HK_KERNEL_SIZE
-        return self.ffi.cast("struct hk_kernel *", self.base + offset)
-
     def call(self, count: int = 1) -> None:
-        """Executes commands[0:count].  Raises HostDied.  A kernel that outlasts the budget is
-        stopped: its command ends as crashed, with a lockup report."""
-        if self.tap is not None:
-            self.tap()
-        if self.lib.hk_call(self.header, count, SLICE_NS):
-            return
-        if self._process is None:
+        """Executes commands[0:count].  Raises HostDied, BorderError.  A kernel that outlasts the
+        budget is stopped: its command ends as crashed, with a lockup report."""
+        found = self.border.ring(count, SLICE_NS)
+        if found != self.c.HK_CALL_DONE:
+            self._wait(found, count)
+
+    def _wait(self, found: int, count: int) -> None:
+        c, process = self.c, self._process
+        if process is None:
             raise HostDied("this kernel's host was closed")
-        end = time.monotonic() + self.budget
+        if process.poll() is not None:
+            raise self.died("in the middle of a request")
+        asleep = self.budget + (self.commands[0].timeout / 1e9 if self.real else 0)
+        watch = Watch(process.pid, self.budget, asleep)
         stopped = 0
-        while not self.lib.hk_wait(self.header, SLICE_NS):
-            if self._process.poll() is not None:
-                raise self.died("in the middle of a request")
-            if time.monotonic() > end:
-                if stopped == 3:
-                    self._process.kill()
-                    self._process.wait()
-                    raise self.died("stuck, and deaf to its budget's signal")
-                os.kill(self._process.pid, signal.SIGALRM)
-                stopped += 1
-                end = time.monotonic() + 1
+        try:
+            while found != c.HK_CALL_DONE:
+                if found == c.HK_CALL_LIES:
+                    raise self.border.bell()
+                if found == c.HK_CALL_FULL:
+                    self._read_full()
+                elif process.poll() is not None:
+                    raise self.died("in the middle of a request")
+                if wrong := watch.look():
+                    self._out_of_budget(wrong, stopped)
+                    watch.allow(GRACE)
+                    stopped += 1
+                found = self.border.wait(SLICE_NS)
+        except HostDied:
+            raise
+        except BaseException:  # Ctrl-C, or who reads a ring
+            self._finish(process, count)
+            raise
+
+    def _out_of_budget(self, wrong: str, times: int) -> None:
+        """A request takes too long: the kernel is "busy" in it, or the host "asleep" or "stopped".
+        Ends the request, or the host.  times: how often that was tried."""
+        assert self._process is not None
+        if wrong != "busy":
+            self._kill()
+            raise self.died(f"in the middle of a request: it was {wrong}, and never answered")
+        if times == 3:
+            self._kill()
+            raise self.died("stuck, and deaf to its budget's signal")
+        os.kill(self._process.pid, signal.SIGALRM)
+
+    def _finish(self, process: subprocess.Popen[bytes], count: int) -> None:
+        """Lets the host end a request that nobody waits for any more, or ends the host."""
+        for turn in range(100):
+            found = self.border.wait(SLICE_NS)
+            if process.poll() is not None:
+                return
+            if found == self.c.HK_CALL_DONE:
+                if any(self.commands[i].status == self.c.HK_CRASHED for i in range(count)):
+                    self.border.victim()
+                return
+            if found == self.c.HK_CALL_FULL:
+                self.border.go_on()
+            if turn == 50:
+                os.kill(process.pid, signal.SIGALRM)
+        self._kill()
+
+    def _read_full(self) -> None:
+        """In the middle of a request: a ring has to be read."""
+        index = self.border.full()
+        reader = self.full.get(index)
+        if reader is None:
+            raise self.border.lie("hk_header.full", index, "a ring that somebody reads")
+        reader()
+        self.border.go_on()
+
+    def attended(self) -> None:
+        """After HK_AGAIN: sees to what the host wants.  Raises BorderError when that happens again
+        and again, and time stands still."""
+        now = self.border.now
+        self._again = self._again + 1 if now == self._again_at else 0
+        self._again_at = now
+        if self._again > AGAIN:
+            raise self.border.lie("hk_command.status", "HK_AGAIN", f"an answer: it is {now} ns yet")
+        self.attend()
+
+    def _kill(self) -> None:
+        """Ends the process; what is known of it stays."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
 
     def _crashes(self) -> str:
         """How kernels crashed that never came to be instances."""
-        found = range((len(self.map) - self.c.HK_KERNELS_AT) // self.c.HK_KERNEL_SIZE)
-        dead = [index for index in found if self.kernel_struct(index).crash]
+        found = range(self.kernels)
+        dead = [index for index in found if self.border.raw(index).crash]
         return "\n".join(CrashReport.read(self, index).render() for index in dead)
 
     def died(self, when: str, crashes: str = "") -> HostDied:
@@ -206,36 +287,19 @@ class Host:
                 how = f"killed by {signal.Signals(-code).name}"
         said = ""
         with contextlib.suppress(ValueError, OSError):
-            self._stderr.seek(0)
-            said = self._stderr.read().decode(errors="replace")
+            self._stderr.seek(max(0, self._stderr.seek(0, os.SEEK_END) - SAID))
+            said = self._stderr.read(SAID).decode(errors="replace")
         parts = [f"the host process died {when} ({how})", said.strip()]
-        parts.append(crashes or self._console_tail())
+        try:
+            parts.append(crashes or self._console_tail())
+        except BorderError as error:
+            parts.append(str(error))
         return HostDied("\n".join(part for part in parts if part))
 
     def _console_tail(self) -> str:
-        text = self.console_bytes(0, 0)[1].decode(errors="replace")
+        text = self.border.part(0).console(0)[1].decode(errors="replace")
         lines = text.strip().splitlines()[-15:]
         return "last lines of the kernel's log:\n" + "\n".join(lines) if lines else ""
-
-    def console_bytes(self, index: int, since: int) -> tuple[int, bytes]:
-        """(bytes written so far, those from `since` on as far as the ring holds them)."""
-        head = int(self.kernel_struct(index).console_head)
-        size = self.c.HK_CONSOLE_SIZE
-        start = max(since, head - size, 0)
-        base = self.c.HK_KERNELS_AT + index * self.c.HK_KERNEL_SIZE + self.c.HK_CONSOLE_AT
-        first, last = start % size, head % size
-        if start >= head:
-            return head, b""
-        if first < last:
-            return head, bytes(self.view[base + first : base + last])
-        return head, bytes(self.view[base + first : base + size]) + bytes(
-            self.view[base : base + last]
-        )
-
-    def console_lost(self, index: int, since: int) -> int:
-        """Bytes from `since` on that the ring doesn't hold any more."""
-        head = int(self.kernel_struct(index).console_head)
-        return max(0, head - int(self.c.HK_CONSOLE_SIZE) - since)
 
     def close(self) -> None:
         """Ends the process.  Twice does no harm."""

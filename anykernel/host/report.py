@@ -68,32 +68,27 @@ class CrashReport:
     def read(cls, host: Host, index: int) -> CrashReport:
         from anykernel.link.symbols import Symbols
 
-        s, ffi = host.kernel_struct(index), host.ffi
-        values = {name: int(s.regs[i]) for i, name in enumerate(REGISTERS)}
-        kind = KINDS.get(int(s.crash), "unknown")
-        if kind == "oops" and values["error"] & WRITE and int(s.fault_address) > 4096:
+        part = host.border.part(index)
+        s, place = part.death(), part.place
+        values = dict(zip(REGISTERS, s.registers, strict=True))
+        kind = KINDS[s.kind]
+        if kind == "oops" and values["error"] & WRITE and s.address > 4096:
             kind = "wild write"
-        at = host.c.HK_KERNELS_AT + index * host.c.HK_KERNEL_SIZE
-        end = at + host.c.HK_REPORT_SIZE
-        copy = end - host.c.HK_STACK_COPY
-        stack = bytes(host.view[copy : copy + int(s.stack_bytes)])
         symbols = Symbols.of(host.image.vmlinux)
-        addresses = symbols.unwind(
-            int(s.ip), int(s.bp), stack, int(s.stack_from), int(s.image_base), int(s.image_end)
-        )
+        addresses = symbols.unwind(s.ip, s.bp, s.stack, s.stack_from, place.image, place.image_end)
         # The host's own frames, from which panic() left, say nothing.
-        frames = [symbols.describe(a - int(s.image_base)) for a in addresses]
-        text = host.console_bytes(index, 0)[1].decode(errors="replace")
+        frames = [symbols.describe(a - place.image) for a in addresses]
+        text = part.console(0)[1].decode(errors="replace")
         return cls(
             name=host.names.get(index, ""),
             kind=kind,
-            what=ffi.string(s.what).decode(errors="replace"),
-            address=int(s.fault_address),
-            ip=int(s.ip),
-            registers=values | {"ip": int(s.ip), "sp": int(s.sp), "bp": int(s.bp)},
-            pid=int(s.pid),
-            comm=ffi.string(s.comm).decode(errors="replace"),
-            time_ns=int(s.now),
+            what=s.what,
+            address=s.address,
+            ip=s.ip,
+            registers=values | {"ip": s.ip, "sp": s.sp, "bp": s.bp},
+            pid=s.pid,
+            comm=s.comm,
+            time_ns=part.now,
             frames=tuple(f for f in frames if f),
             log=tuple(text.splitlines()[-SHOWN_LOG:]),
         )

@@ -3,17 +3,25 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from anykernel.errors import KernelCrash, UsageError
-from anykernel.host.instance import LIB_TASK_EXITED, refusal
-from anykernel.host.report import CrashReport
+from anykernel.host.border import ENDLESS, MAX_TASKS
+from anykernel.host.instance import LIB_TASK_EXITED
+from anykernel.host.outcome import failure
 from anykernel.host.turns import atomic
 from anykernel.net.wire import VERDICTS
 
 if TYPE_CHECKING:
     from anykernel.host import Host
+
+RETURNS = frozenset({"HK_SNAPSHOT", "HK_NET_RUN", "HK_LINK", "HK_PLUG", "HK_ASKED"})
+"""Commands that return a number of something."""
+
+
+ASKED = struct.Struct("<QII")
+"""struct hk_asked."""
 
 
 class Back(NamedTuple):
@@ -46,17 +54,17 @@ class Engine:
     @property
     def now(self) -> int:
         """ns since the boot of the first kernel."""
-        return int(self.host.header.now)
+        return self.host.border.now
 
     @property
     def trace(self) -> int:
         """A hash of all that was sent on links."""
-        return int(self.host.header.trace)
+        return self.host.border.trace
 
     @property
     def progress(self) -> int:
         """When a job last had a round, ns."""
-        return int(self.host.header.progress)
+        return self.host.border.progress
 
     @atomic
     def command(self, op: str, slot: int = 0, *args: int, kernel: int = 0) -> int:
@@ -68,19 +76,19 @@ class Engine:
         for position in range(6):
             command.args[position] = args[position] if position < len(args) else 0
         self.host.call()
-        return -1 if self._check(command, op, kernel) else int(command.ret)
+        status = int(command.status)
+        if status == self._c.HK_AGAIN and op == "HK_NET_RUN":
+            return -1
+        return self._result(command, status, op, kernel)
 
-    def _check(self, command: Any, op: str, kernel: int) -> bool:
-        """Raises for what went wrong; true: the host asks for something first."""
-        c = self._c
-        if command.status == c.HK_OK:
-            return False
-        if command.status == c.HK_AGAIN:
-            return True
-        if command.status in (c.HK_CRASHED, c.HK_DEAD):
-            dead = int(self.host.header.crashed) - 1 if command.status == c.HK_CRASHED else kernel
-            raise KernelCrash(CrashReport.read(self.host, dead))
-        raise UsageError(f"{op} of {self.host.names.get(kernel, kernel)}: {refusal(command.ret)}")
+    def _result(self, command: Any, status: int, op: str, kernel: int) -> int:
+        """What it returned, a number of something; raises for what went wrong."""
+        if status == self._c.HK_OK:
+            # What is left of an argument's -errno where nothing is returned.
+            given = int(command.ret) if op in RETURNS else 0
+            return self.host.border.below("hk_command.ret", given, 1 << 31)
+        what = f"{op} of {self.host.names.get(kernel, kernel)}"
+        raise failure(self.host, kernel, status, int(command.ret), what)
 
     @atomic
     def batch(self, commands: list[tuple[str, int, int]]) -> list[int]:
@@ -97,9 +105,10 @@ class Engine:
                 command.slot = 0
                 command.args[0] = argument
             self.host.call(len(part))
+            if any(one.status == c.HK_CRASHED for one in self.host.commands_of(part)):
+                self.host.border.victim()
             for command, (op, kernel, _) in zip(self.host.commands_of(part), part, strict=True):
-                self._check(command, op, kernel)
-                done.append(int(command.ret))
+                done.append(self._result(command, int(command.status), op, kernel))
         return done
 
     # Links
@@ -116,8 +125,8 @@ class Engine:
     def pipe_stats(self, port: int, towards: bool) -> dict[str, int]:
         """Counters of one direction: frames, bytes, and one for each of VERDICTS."""
         self.command("HK_PIPE_STATS", port, int(towards))
-        at = self.host.base + self._c.HK_OUT_AT
-        stats = self.host.ffi.cast("struct hk_pipe_stats *", at)
+        given = self.host.border.given("hk_pipe_stats")
+        stats = given[0]
         found = {"frames": int(stats.frames), "bytes": int(stats.bytes)}
         return found | {name: int(stats.verdicts[i]) for i, name in enumerate(VERDICTS)}
 
@@ -130,23 +139,31 @@ class Engine:
         found = self.command("HK_NET_RUN", 0, until)
         if found < 0:
             return None
-        at = self.host.base + self._c.HK_OUT_AT
-        backs = self.host.ffi.cast("struct hk_back *", at)[0:found]
-        return [Back(b.kernel, b.slot, b.ret, b.state == LIB_TASK_EXITED) for b in backs]
+        given = self.host.border.given("hk_back", found)
+        return [self._back(given[position]) for position in range(found)]
+
+    def _back(self, raw: Any) -> Back:
+        below = self.host.border.below
+        kernel = below("hk_back.kernel", raw.kernel, len(self.host.instances))
+        task = below("hk_back.slot", raw.slot, MAX_TASKS)
+        return Back(kernel, task, int(raw.ret), raw.state == LIB_TASK_EXITED)
 
     @atomic
     def asked(self) -> list[Asked]:
         """The frames that wait for verdicts, in order."""
-        if not self.host.header.asked:
+        border = self.host.border
+        if not border.asked:
             return []
-        host, size = self.host, self.host.ffi.sizeof("struct hk_asked")
         frames = []
-        at = self._c.HK_OUT_AT
+        given, at = border.out(self._c.HK_OUT_SIZE, "frames out"), 0
         for _ in range(self.command("HK_ASKED")):
-            head = host.ffi.cast("struct hk_asked *", host.base + at)
-            data = bytes(host.view[at + size : at + size + head.length])
-            frames.append(Asked(int(head.id), int(head.port), data))
-            at += size + (int(head.length) + 7 & ~7)
+            number, port, length = ASKED.unpack_from(given, at)
+            at += ASKED.size
+            border.below("hk_asked.length", length, len(given) - at)
+            border.below("hk_asked.id", number, ENDLESS)
+            frames.append(Asked(number, port, bytes(given[at : at + length])))
+            at += length + 7 & ~7
+            border.below("hk_command.ret", at, len(given) - ASKED.size)
         return frames
 
     @atomic

@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from greenlet import GreenletExit
 
 from anykernel.errors import UsageError
+from anykernel.host.border import ENDLESS
 from anykernel.kernel.syscalls import NUMBERS
 
 if TYPE_CHECKING:
@@ -75,8 +76,9 @@ class Job:
         self.process = process
         self._log = process.instance.user.alloc(log * ROUND.size) if log else None
         self._logs = log
-        with network.host.lock:
-            raw = self._struct("HK_IN_AT")
+        host = network.host
+        with host.lock:
+            raw = host.ffi.cast("struct hk_job *", host.base + host.c.HK_IN_AT)
             raw.begin, raw.end, raw.interval = begin_ns, end_ns, interval_ns
             raw.rounds, raw.bytes = rounds, bytes
             raw.log, raw.logs = self._log.address if self._log else 0, log
@@ -88,10 +90,6 @@ class Job:
                 for i in range(6):
                     call.args[i] = int(args[i]) & U64 if i < len(args) else 0
             self._command("HK_JOB")
-
-    def _struct(self, area: str) -> Any:
-        host = self._network.host
-        return host.ffi.cast("struct hk_job *", host.base + getattr(host.c, area))
 
     def _command(self, op: str) -> None:
         instance = self.process.instance
@@ -116,16 +114,15 @@ class Job:
         """How far it is now."""
         with self._network.host.lock:
             self._command("HK_JOB_STATS")
-            raw = self._struct("HK_OUT_AT")
-            return JobStats(
-                bool(raw.over),
-                -int(raw.error),
-                int(raw.done),
-                int(raw.failed),
-                int(raw.moved),
-                int(raw.first),
-                int(raw.last),
-            )
+            border = self._network.host.border
+            given = border.given("hk_job")
+            raw = given[0]
+            error = border.errno("hk_job.error", raw.error) if raw.error else 0
+            names = ("done", "failed", "moved", "first", "last")
+            numbers = [
+                border.below(f"hk_job.{name}", getattr(raw, name), ENDLESS) for name in names
+            ]
+            return JobStats(bool(raw.over), error, *numbers)
 
     @property
     def rounds(self) -> list[Round]:

@@ -375,7 +375,9 @@ class Network(Recipes):
             self._deciding = False
 
     def _answer(self, asked: Asked) -> None:
-        port = self._ports[asked.port]
+        port = self._ports.get(asked.port)
+        if port is None:
+            raise self.host.border.lie("hk_asked.port", asked.port, "a port of this network")
         try:
             verdict = port.link.decide(Frame(port.link, port, asked.data, self.now))
         except BaseException:

@@ -81,7 +81,7 @@ def _advance(network: Network, until: int, wall: float) -> int | None:
     """Runs the network until `until`, or until tasks are back: how many; None when it is later
     than `wall` by the wall clock."""
     while (backs := network.engine.run(until)) is None:
-        network.host.attend()
+        network.host.attended()
         if time.monotonic() > wall:
             return None
     for kernel, task, result, ended in backs:

@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from anykernel.host.frames import records
-
 if TYPE_CHECKING:
     from anykernel.host import Host
 
@@ -43,50 +41,46 @@ class Wire:
 
     def __init__(self, host: Host) -> None:
         self._host = host
-        c = host.c
-        self._view = host.view[c.HK_WIRE_AT : c.HK_WIRE_AT + c.HK_WIRE_SIZE]
+        self._ring = host.border.wire
         self._sinks: list[Sink] = []
-        self._began = int(host.header.wire_head)
+        self._began = self._taken = self._ring.head
+        host.full[None] = self.drain
 
     def forget(self) -> None:
         """What has passed so far was another life."""
-        self._began = int(self._host.header.wire_head)
+        self._began = self._ring.head
 
     def listen(self, sink: Sink) -> Callable[[], None]:
         """Calls `sink` for each frame from now on, in order; what it returns ends that."""
         self.drain()
         self._sinks.append(sink)
-        self._host.tap = self._make_room
+        self._host.border.keep_wire(True)
 
         def stop() -> None:
             self.drain()
             self._sinks.remove(sink)
             if not self._sinks:
-                self._host.tap = None
+                self._host.border.keep_wire(False)
 
         return stop
 
-    def _make_room(self) -> None:
-        """While time passes the host waits for drain() by itself; calls that end at once don't."""
-        if self._host.header.wire_head - self._host.header.wire_taken > len(self._view) // 2:
-            self.drain()
-
     def drain(self) -> None:
-        """Hands on what is new; the host may go on."""
-        header = self._host.header
+        """Hands on what is new; the host may go on.  While somebody listens, it waits for that
+        before it overwrites what is new."""
+        begin, self._taken = self._taken, self._ring.head
         if self._sinks:
-            for passage in self._read(int(header.wire_taken)):
+            self._ring.whole_from(begin)
+            for passage in self._read(begin, self._taken):
                 for sink in self._sinks:
                     sink(passage)
-        header.wire_taken = header.wire_head
+        self._ring.take(self._taken)
 
     def recent(self) -> list[Passage]:
         """The last frames of all links, as many as the ring holds."""
         return list(self._read(self._began))
 
-    def _read(self, at: int) -> Iterator[Passage]:
-        header = self._host.header
-        for one in records(self._view, max(at, int(header.wire_tail)), int(header.wire_head)):
+    def _read(self, at: int, to: int | None = None) -> Iterator[Passage]:
+        for one in self._ring.records(at, to):
             verdict = VERDICTS[one.what & 0xFF]
             towards = bool(one.what & self._host.c.HK_TOWARDS)
             yield Passage(one.time_ns, one.port, towards, verdict, one.length, one.data)

@@ -14,32 +14,55 @@
 /* Rounds before sleeping: some 50 us, longer than most batches take. */
 #define SPIN_ROUNDS 2000
 
-/* Waits until the host has done what was rung for, `slice_ns` at most.
- * Returns 1 when it has, 0 when not yet. */
-int hk_wait(struct hk_header *h, uint64_t slice_ns)
+static int outcome(const struct hk_header *h, uint32_t rung)
 {
-	uint32_t want = h->doorbell, done;
+	if (__atomic_load_n(&h->done, __ATOMIC_ACQUIRE) == rung)
+		return h->doorbell == rung ? HK_CALL_DONE : HK_CALL_LIES;
+	return __atomic_load_n(&h->full, __ATOMIC_ACQUIRE) ? HK_CALL_FULL : HK_CALL_LATER;
+}
+
+/* Waits until the host has done what was rung for by `rung`, or wants a ring read,
+ * `slice_ns` at most: enum hk_call. */
+int hk_wait(struct hk_header *h, uint32_t rung, uint64_t slice_ns)
+{
 	struct timespec slice = { slice_ns / 1000000000, slice_ns % 1000000000 };
+	uint32_t done;
+	int found;
 
 	for (int i = 0; i < SPIN_ROUNDS; i++) {
-		if (__atomic_load_n(&h->done, __ATOMIC_ACQUIRE) == want)
-			return 1;
+		found = outcome(h, rung);
+		if (found != HK_CALL_LATER)
+			return found;
 		__builtin_ia32_pause();
 	}
 	__atomic_store_n(&h->client_sleeps, 1, __ATOMIC_SEQ_CST);
 	done = __atomic_load_n(&h->done, __ATOMIC_SEQ_CST);
-	if (done != want)
+	if (outcome(h, rung) == HK_CALL_LATER)
 		syscall(SYS_futex, &h->done, FUTEX_WAIT, done, &slice, NULL, 0);
 	__atomic_store_n(&h->client_sleeps, 0, __ATOMIC_SEQ_CST);
-	return __atomic_load_n(&h->done, __ATOMIC_ACQUIRE) == want;
+	return outcome(h, rung);
 }
 
-/* Rings for commands[0..count), then as hk_wait(). */
-int hk_call(struct hk_header *h, uint32_t count, uint64_t slice_ns)
+/* Rings for commands[0..count), then as hk_wait().  `rung` counts how often, where
+ * nobody else can change it. */
+int hk_call(struct hk_header *h, uint32_t *rung, uint32_t count, uint64_t slice_ns)
 {
+	struct hk_command *commands = (struct hk_command *)((char *)h + HK_COMMANDS_AT);
+
+	if (h->doorbell != *rung || h->done != *rung)
+		return HK_CALL_LIES;
+	for (uint32_t i = 0; i < count; i++)
+		commands[i].status = HK_PENDING;
 	h->count = count;
-	__atomic_add_fetch(&h->doorbell, 1, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&h->doorbell, ++*rung, __ATOMIC_SEQ_CST);
 	if (__atomic_load_n(&h->host_sleeps, __ATOMIC_SEQ_CST))
 		syscall(SYS_futex, &h->doorbell, FUTEX_WAKE, 1, NULL, NULL, 0);
-	return hk_wait(h, slice_ns);
+	return hk_wait(h, *rung, slice_ns);
+}
+
+/* The ring that header.full names has been read. */
+void hk_go_on(struct hk_header *h)
+{
+	__atomic_store_n(&h->full, 0, __ATOMIC_SEQ_CST);
+	syscall(SYS_futex, &h->full, FUTEX_WAKE, 1, NULL, NULL, 0);
 }

@@ -12,8 +12,6 @@
 
 /* Rounds of waiting on the doorbell before sleeping: some 50 us. */
 #define SPIN_ROUNDS 2000
-/* Longer than any netdev's MTU allows, far smaller than the capture ring. */
-#define MAX_FRAME 0x20000
 
 /* Lets `count` frames from `in` arrive at once; `in` is moved behind them. */
 static void deliver(struct kernel *k, uint32_t dev, const uint8_t **in, uint64_t count)
@@ -46,7 +44,7 @@ static bool frames_fit(uint64_t offset, uint64_t count)
 		if (offset + 4 > HK_IN_SIZE)
 			return false;
 		memcpy(&length, shm + HK_IN_AT + offset, 4);
-		if (length > MAX_FRAME || offset + 4 + length > HK_IN_SIZE)
+		if (length > HK_LONGEST || offset + 4 + length > HK_IN_SIZE)
 			return false;
 		offset += 4 + ((length + 3UL) & ~3UL);
 	}
@@ -274,6 +272,7 @@ static uint32_t execute(struct hk_command *c)
 		running->rx = running->rx_end = NULL;
 		running->tx = NULL;
 		header()->crashed = running->index + 1;
+		header()->full = 0;
 		engine_dead(running);
 		status = HK_CRASHED;
 	} else if (c->op >= HK_JOIN) {
@@ -333,6 +332,14 @@ static void wait_for(uint32_t last)
 	__atomic_store_n(&h->host_sleeps, 0, __ATOMIC_SEQ_CST);
 }
 
+void wake_client(void)
+{
+	struct hk_header *h = header();
+
+	if (__atomic_load_n(&h->client_sleeps, __ATOMIC_SEQ_CST))
+		syscall(SYS_futex, &h->done, FUTEX_WAKE, 1, NULL, NULL, 0);
+}
+
 void serve(void)
 {
 	struct hk_header *h = header();
@@ -347,7 +354,6 @@ void serve(void)
 		if (h->count <= HK_MAX_COMMANDS && !run_batch(commands, h->count))
 			end_host(0);
 		__atomic_store_n(&h->done, last, __ATOMIC_SEQ_CST);
-		if (__atomic_load_n(&h->client_sleeps, __ATOMIC_SEQ_CST))
-			syscall(SYS_futex, &h->done, FUTEX_WAKE, 1, NULL, NULL, 0);
+		wake_client();
 	}
 }

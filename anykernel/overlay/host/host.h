@@ -91,11 +91,14 @@ struct options {
 	bool thread;		/* made by a thread of the parent that may end before it */
 };
 
-/* A ring of struct hk_frame that a client reads; head and tail as in protocol.h. */
+/* A ring of struct hk_frame that a client reads; the positions as in protocol.h. */
 struct ring {
 	uint8_t *data;
 	uint64_t size;
 	uint64_t *head, *tail;
+	const uint64_t *taken;
+	bool whole;		/* nothing is overwritten before the client has read it */
+	uint32_t number;	/* of it in header.full */
 };
 
 extern struct options options;
@@ -121,6 +124,7 @@ void drop_code(struct kernel *k);
 void kernel_start(struct kernel *k);
 uint64_t clock_now(struct kernel *k);
 uint64_t next_random(uint64_t *state);
+struct ring wire_ring(void);
 void ring_add(const struct ring *ring, struct hk_frame about, const void *data);
 /* snapshot.c */
 void snapshot_prepare(struct kernel *k);
@@ -141,6 +145,7 @@ void catch_up(struct kernel *k);
 bool run_until(struct kernel *k, uint64_t until);
 bool settle(struct kernel *k, uint64_t until);
 /* commands.c */
+void wake_client(void);
 _Noreturn void serve(void);
 /* sandbox.c */
 void sandbox_early(char **argv);

@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /* The operations that a kernel calls: clock, console, randomness, frames. */
+#define _GNU_SOURCE
+#include <linux/futex.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "engine.h"
 
@@ -71,6 +75,25 @@ static uint64_t next_record(const struct ring *ring, uint64_t position)
 	return position + sizeof(*frame) + ((frame->kept + 7UL) & ~7UL);
 }
 
+/* In the middle of a command, on a kernel's stack: the client reads a ring. */
+static void wait_for_reader(uint32_t ring)
+{
+	struct hk_header *h = header();
+
+	__atomic_store_n(&h->full, ring, __ATOMIC_SEQ_CST);
+	wake_client();
+	while (__atomic_load_n(&h->full, __ATOMIC_ACQUIRE) == ring)
+		syscall(SYS_futex, &h->full, FUTEX_WAIT, ring, NULL, NULL, 0);
+}
+
+struct ring wire_ring(void)
+{
+	struct hk_header *h = header();
+
+	return (struct ring){ shm + HK_WIRE_AT, HK_WIRE_SIZE, &h->wire_head, &h->wire_tail,
+			      &h->wire_taken, h->wire_whole, HK_WIRE_FULL };
+}
+
 void ring_add(const struct ring *ring, struct hk_frame about, const void *data)
 {
 	uint64_t head = *ring->head, tail = *ring->tail;
@@ -80,6 +103,8 @@ void ring_add(const struct ring *ring, struct hk_frame about, const void *data)
 	bool wraps = at + size > ring->size;
 	uint64_t end = head + size + (wraps ? ring->size - at : 0);
 
+	if (ring->whole && end - *ring->taken > ring->size)
+		wait_for_reader(ring->number);
 	while (end - tail > ring->size)
 		tail = next_record(ring, tail);
 	*ring->tail = tail;
@@ -95,10 +120,11 @@ void ring_add(const struct ring *ring, struct hk_frame about, const void *data)
 
 static void capture(struct kernel *k, uint32_t dev, bool sent, const void *data, uint32_t length)
 {
-	struct ring ring = { k->capture, HK_CAPTURE_SIZE, &k->shared->capture_head,
-			     &k->shared->capture_tail };
+	struct hk_kernel *s = k->shared;
+	struct ring ring = { k->capture, HK_CAPTURE_SIZE, &s->capture_head, &s->capture_tail,
+			     &s->capture_taken, s->captures == 2, k->index + 1 };
 
-	if (k->shared->captures)
+	if (s->captures)
 		ring_add(&ring, (struct hk_frame){ k->state.now, length, length, dev, sent }, data);
 }
 

@@ -15,7 +15,7 @@
 #include <stdint.h>
 
 #define HK_MAGIC 0x4c4b4e41
-#define HK_VERSION 4
+#define HK_VERSION 5
 #define HK_BASE 0x20000000000 /* where the host maps the shared memory: behind all kernels */
 #define HK_MAX_COMMANDS 4096
 #define HK_COMMANDS_AT 0x1000
@@ -40,6 +40,8 @@
 #define HK_FEW 128 /* kernels that are treated with more memory and mappings than very many */
 #define HK_WIRE_SNAP 64 /* bytes of each frame that the wire ring has, if not said */
 #define HK_STUBS 1024 /* stubs that are counted */
+#define HK_LONGEST 65557 /* bytes of a frame: an MTU of 65,535, the header, two VLAN tags */
+#define HK_WIRE_FULL 0xffffffff /* in hk_header.full: the wire ring */
 
 enum hk_op {
 	HK_SYSCALL = 1,	/* slot, nr, args, timeout: ret */
@@ -93,7 +95,16 @@ enum hk_status {
 	HK_SKIPPED,	/* an earlier command of the batch failed */
 	HK_BAD,		/* ret: -errno */
 	HK_STUCK,	/* timed out or deadlocked, and can't be cancelled */
-	HK_AGAIN	/* not over: see to header.asked and the wire ring, then go on */
+	HK_AGAIN,	/* not over: see to header.asked and the wire ring, then go on */
+	HK_PENDING	/* set by the client: the host has not answered */
+};
+
+/* What the client's wait for the host comes to (client.c). */
+enum hk_call {
+	HK_CALL_LATER = 0,	/* not yet */
+	HK_CALL_DONE,
+	HK_CALL_FULL,		/* header.full: a ring is to be read before the host goes on */
+	HK_CALL_LIES		/* doorbell or done is not what it should be */
 };
 
 enum hk_crash {
@@ -121,6 +132,9 @@ struct hk_header {
 	int32_t pid;
 	uint32_t crashed;	/* kernel that the last HK_CRASHED is about, + 1 */
 	uint32_t asked;		/* frames that wait for a verdict */
+	uint32_t full;		/* kernel, + 1, whose capture ring, or HK_WIRE_FULL, the client
+				 * has to read before the host, which waits on it, goes on */
+	uint32_t wire_whole;	/* set by the client: it reads all of the wire ring */
 	uint64_t now;		/* the network's time, ns */
 	uint64_t trace;		/* hash of all that was sent on links, in order */
 	uint64_t wire_head;	/* as the capture ring of a kernel */
@@ -261,6 +275,7 @@ struct hk_kernel {
 	uint64_t console_head;	/* bytes written so far */
 	uint64_t capture_head;	/* bytes written so far, records of 8-byte alignment */
 	uint64_t capture_tail;	/* the oldest record that is whole, on the same count */
+	uint64_t capture_taken;	/* set by the client: where it has read to */
 	uint64_t warnings;
 	uint64_t image_base;
 	uint64_t image_end;
@@ -272,7 +287,8 @@ struct hk_kernel {
 	uint64_t signals_head;	/* signals caught so far */
 	struct hk_signal signals[HK_SIGNALS];
 	uint32_t stubs_pass;	/* set by the client: stubs without a grant return 0 */
-	uint32_t captures;	/* set by the client: frames of netdevs go to the capture ring */
+	uint32_t captures;	/* set by the client: frames of netdevs go to the capture ring;
+				 * 2: and it reads all of them */
 	uint32_t stubs[HK_STUBS];	/* how often each was reached, since the host's start */
 };
 

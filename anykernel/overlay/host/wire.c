@@ -100,7 +100,7 @@ void wire_record(struct port *port, struct pipe *p, const struct flight *f, uint
 		 uint64_t at, enum hk_verdict verdict)
 {
 	struct hk_header *h = header();
-	struct ring ring = { shm + HK_WIRE_AT, HK_WIRE_SIZE, &h->wire_head, &h->wire_tail };
+	struct ring ring = wire_ring();
 	uint32_t kept = f->length < port->link->snap ? f->length : port->link->snap;
 
 	p->stats.verdicts[verdict]++;

@@ -91,7 +91,7 @@ Record(const struct port* port, const struct flight* f, bool sent, hk_verdict ve
     stats.bytes += f->length;
     if (sent)
     {
-        struct ring ring = {shm + HK_WIRE_AT, HK_WIRE_SIZE, &h->wire_head, &h->wire_tail};
+        struct ring ring = wire_ring();
         uint32_t kept = f->length < port->link->snap ? f->length : port->link->snap;
 
         ring_add(&ring, hk_frame{net->now, kept, f->length, port->number, verdict}, f->data);
