@@ -41,6 +41,8 @@ void sandbox_early(char **argv)
 			die("re-exec without address randomisation");
 		}
 	}
+	/* Where only ancestors may debug (Yama), the user's gdb may all the same. */
+	prctl(PR_SET_PTRACER, PR_SET_PTRACER_ANY);
 	/* It comes when the thread that made us ends. */
 	if (!options.thread)
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
