@@ -6,5 +6,6 @@ from anykernel.host.instance import Instance
 from anykernel.host.memory import Buffer, UserMemory
 from anykernel.host.process import Host
 from anykernel.host.report import CrashReport
+from anykernel.host.snapshots import Snapshot
 
-__all__ = ["Buffer", "CrashReport", "Frame", "Host", "Instance", "UserMemory"]
+__all__ = ["Buffer", "CrashReport", "Frame", "Host", "Instance", "Snapshot", "UserMemory"]

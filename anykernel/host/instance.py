@@ -130,7 +130,7 @@ class Instance:
         the call, as only a unit has them; None: it is the end.  Raises as syscall().
         """
         buffer = self._call_buffer
-        if buffer is None:
+        if buffer is None or not buffer.alive:
             buffer = self._call_buffer = self.user.alloc(CALL.size)
         view = buffer.view
         CALL.pack_into(view, 0, *words, *(0 for _ in range(CALL_WORDS - len(words))))
@@ -248,8 +248,14 @@ class Instance:
 
     @atomic
     def snapshot(self) -> int:
-        """Takes a snapshot inside the present one; its number is its depth."""
+        """Takes a snapshot inside the present one; its number is its depth.  Raises UsageError
+        when there is no room for another."""
         return self.took(self.command("HK_SNAPSHOT"))
+
+    @property
+    def depth(self) -> int:
+        """How many snapshots there are."""
+        return len(self._levels)
 
     def took(self, depth: int) -> int:
         """The host has taken a snapshot, perhaps with those of other kernels."""
@@ -257,16 +263,14 @@ class Instance:
             should = str(len(self._levels) + 1)
             raise self._border.lie("the number of a new snapshot", depth, should)
         self._levels.append(set(self._devs))
+        self.user.save()
         return depth
 
     @atomic
     def restore(self, snapshot: int) -> None:
         """Back to a snapshot, which stays; deeper ones are dropped.  A crashed kernel lives
         again.  Raises UsageError."""
-        if not 1 <= snapshot <= len(self._levels):
-            raise UsageError(
-                f"there is no snapshot {snapshot}: this kernel has {len(self._levels)}"
-            )
+        self._check_snapshot(snapshot)
         self.command("HK_RESTORE", 0, snapshot)
         self.came_back(snapshot)
 
@@ -276,6 +280,25 @@ class Instance:
         self._devs = set(self._levels[-1])
         self._border.crashed.discard(self.index)
         self._captured_until = self._part.capture.head
+        self.user.restore(snapshot)
+
+    @atomic
+    def drop(self, snapshot: int) -> None:
+        """Forgets a snapshot and deeper ones; the kernel stays as it is.  Raises UsageError."""
+        self._check_snapshot(snapshot)
+        self.command("HK_FORGET", 0, snapshot)
+        self.dropped(snapshot)
+
+    def dropped(self, snapshot: int) -> None:
+        """The host has dropped it, perhaps with those of other kernels."""
+        del self._levels[snapshot - 1 :]
+        self.user.drop(snapshot)
+
+    def _check_snapshot(self, snapshot: int) -> None:
+        if not 1 <= snapshot <= len(self._levels):
+            raise UsageError(
+                f"there is no snapshot {snapshot}: this kernel has {len(self._levels)}"
+            )
 
     # -- its memory -----------------------------------------------------------------------
 
@@ -298,8 +321,8 @@ class Instance:
 
     @atomic
     def write_memory(self, address: int, data: bytes) -> None:
-        """Changes memory; what is data is restored with snapshots, code isn't.  Raises
-        UsageError."""
+        """Changes memory, code and read-only data too; a snapshot brings back what was there.
+        Raises UsageError."""
         if self.user.base <= address and address + len(data) <= self.user.base + len(
             self.user.window
         ):

@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import threading
 from types import TracebackType
+from typing import NamedTuple
 
 from anykernel.errors import UsageError
+from anykernel.host.stretch import Stretch, Stretches
 
 SMALLEST = 6
 """Sizes are powers of two, from 64 bytes on."""
@@ -15,14 +17,20 @@ SMALLEST = 6
 class Buffer:
     """Some user memory; a context manager that frees it.  Freeing twice does no harm."""
 
-    __slots__ = ("_age", "_memory", "_offset", "_order", "_size")
+    __slots__ = ("_born", "_freed", "_memory", "_offset", "_order", "_size")
 
-    def __init__(self, memory: UserMemory, offset: int, size: int, order: int, age: int) -> None:
+    def __init__(self, memory: UserMemory, offset: int, size: int, order: int) -> None:
         self._memory = memory
         self._offset = offset
         self._size = size
         self._order = order
-        self._age = age
+        self._born: Stretch = memory.stretch
+        self._freed = False
+
+    @property
+    def alive(self) -> bool:
+        """Whether it is nobody else's: not freed, not restored away."""
+        return not self._freed and self._born.alive
 
     @property
     def address(self) -> int:
@@ -39,8 +47,9 @@ class Buffer:
 
     def free(self) -> None:
         """Gives it back; its bytes may change from now on."""
-        self._memory._give_back(self._offset, self._order, self._age)
-        self._age = -1
+        if self.alive:
+            self._memory._give_back(self._offset, self._order)
+        self._freed = True
 
     def __enter__(self) -> Buffer:
         return self
@@ -54,10 +63,19 @@ class Buffer:
         self.free()
 
 
+class Allocated(NamedTuple):
+    """Which parts of the window are in use."""
+
+    top: int
+    odd: dict[int, int]
+    free: dict[int, list[int]]
+
+
 class UserMemory:
     """A buddy-less allocator over the window: free blocks of each power of two are reused.
 
-    Not part of snapshots: restoring one changes no byte here and frees nothing.
+    What is allocated is part of snapshots: after a restore the same calls get the same addresses
+    again, which kernels store.  The bytes are not: restoring changes none of them.
     """
 
     def __init__(self, window: memoryview, base: int) -> None:
@@ -65,10 +83,11 @@ class UserMemory:
         self.base = base
         self._lock = threading.Lock()
         """Of what single operations on lists, which no thread can interrupt, don't do."""
-        self._age = 0
         self._top = 0
         self._odd: dict[int, int] = {}
-        self._free: list[list[int]] = [[] for _ in range(65)]
+        self._free: dict[int, list[int]] = {}
+        self._stretches = Stretches()
+        self._saved: list[Allocated] = []
 
     def alloc(self, size: int, align: int = 16) -> Buffer:
         """`size` bytes of any content, at a multiple of `align` (a power of two, at most 4096).
@@ -78,10 +97,10 @@ class UserMemory:
         if size < 0 or align < 1 or align & (align - 1) or align > 4096:
             raise UsageError(f"can't allocate {size} bytes of user memory aligned to {align}")
         order = max((max(size, align, 1) - 1).bit_length(), SMALLEST)
-        free = self._free[order]
+        free = self._free.get(order)
         if free:
             try:
-                return Buffer(self, free.pop(), size, order, self._age)
+                return Buffer(self, free.pop(), size, order)
             except IndexError:
                 pass  # another thread has just taken the last
         with self._lock:
@@ -103,7 +122,7 @@ class UserMemory:
             order = 64
             self._odd[offset] = end
         self._top = end
-        return Buffer(self, offset, size, order, self._age)
+        return Buffer(self, offset, size, order)
 
     def write(self, data: bytes | bytearray | memoryview) -> Buffer:
         """A buffer that holds a copy of `data`."""
@@ -111,19 +130,37 @@ class UserMemory:
         self.window[buffer._offset : buffer._offset + len(data)] = data
         return buffer
 
-    def reset(self) -> None:
-        """Frees everything at once."""
-        with self._lock:
-            self._age += 1
-            self._top = 0
-            self._odd = {}
-            self._free = [[] for _ in range(65)]
+    # Snapshots
 
-    def _give_back(self, offset: int, order: int, age: int) -> None:
-        if age != self._age:
-            return
+    @property
+    def stretch(self) -> Stretch:
+        """To which buffers belong that are made now."""
+        return self._stretches.now
+
+    def save(self) -> None:
+        """A snapshot was taken, inside those that there are."""
+        self._stretches.save()
+        self._saved.append(self._copy(self._top, self._odd, self._free))
+
+    def restore(self, snapshot: int) -> None:
+        """Number `snapshot`, from 1, was restored.  Buffers made since then are no more, and to
+        free them changes nothing; one that was freed since stays unused."""
+        self._stretches.restore(snapshot)
+        del self._saved[snapshot:]
+        self._top, self._odd, self._free = self._copy(*self._saved[-1])
+
+    def drop(self, snapshot: int) -> None:
+        """Number `snapshot`, and those inside it, are no more."""
+        self._stretches.drop(snapshot)
+        del self._saved[snapshot - 1 :]
+
+    @staticmethod
+    def _copy(top: int, odd: dict[int, int], free: dict[int, list[int]]) -> Allocated:
+        return Allocated(top, dict(odd), {order: list(blocks) for order, blocks in free.items()})
+
+    def _give_back(self, offset: int, order: int) -> None:
         if order < 64:
-            self._free[order].append(offset)
+            self._free.setdefault(order, []).append(offset)
             return
         with self._lock:
             if self._odd.pop(offset) == self._top:

@@ -18,6 +18,11 @@ def refusal(result: int) -> str:
     """Why the host did not execute a command, by what it returned."""
     if result == -errno.EBUSY:
         return "its process is in a call or in a job already: each program needs a process"
+    if result == -errno.EDQUOT:
+        return (
+            "there is no room for another snapshot inside the others: restore() keeps the one it "
+            "goes back to; drop() those that are over, or take them by `with kernel.snapshot():`"
+        )
     return os.strerror(-result)
 
 

@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 from anykernel.errors import UsageError
+from anykernel.host.snapshots import Snapshot
+from anykernel.host.stretch import Stretch, Stretches
 from anykernel.kernel.background import Workers
 from anykernel.kernel.call import alone
 from anykernel.kernel.clock import Clock
 from anykernel.kernel.inside import inside, program
 from anykernel.kernel.log import Log
-from anykernel.kernel.process import Process, State
+from anykernel.kernel.process import Process
 from anykernel.kernel.rtnl import Rtnl, interface
 from anykernel.typed import Names
 
@@ -35,7 +37,6 @@ MOUNTS = (("/proc", "proc"), ("/sys", "sysfs"), ("/tmp", "tmpfs"))
 class Saved(NamedTuple):
     """Python's side of a snapshot."""
 
-    state: State
     netdevs: dict[str, Netdev]
     workers: Any
     log: tuple[int, int, int]
@@ -54,11 +55,13 @@ class Kernel(Process):
         self.image = image
         self.clock = Clock(instance)
         self.log = Log(instance)
-        self._state = State()
+        self._stretches = Stretches()
         self._netdevs: dict[str, Netdev] = {}
         self._macs = 0
         self._saved: list[Saved] = []
-        self._iproutes: WeakKeyDictionary[threading.Thread, tuple[State, Any]] = WeakKeyDictionary()
+        self._iproutes: WeakKeyDictionary[threading.Thread, tuple[Stretch, Any]] = (
+            WeakKeyDictionary()
+        )
         self._prepare()
 
     def __repr__(self) -> str:
@@ -92,18 +95,19 @@ class Kernel(Process):
     # Snapshots
 
     @alone
-    def snapshot(self) -> int:
-        """Saves the state; restore() comes back to it as often as wanted.  Snapshots nest."""
+    def snapshot(self) -> Snapshot:
+        """Saves the state; restore() comes back to it as often as wanted, drop() forgets it.
+        ``with kernel.snapshot():`` does both at the end of the block.  Snapshots nest; raises
+        UsageError when there is no room for more of them."""
         number = self.instance.snapshot()
         self._save()
-        return number
+        return Snapshot(number, self)
 
     def _save(self) -> None:
         """Python's side of a snapshot that was taken."""
         log = self.log.save()
-        saved = Saved(self._state, dict(self._netdevs), self._workers.save(), log, self._macs)
-        self._saved.append(saved)
-        self._state = State()
+        self._saved.append(Saved(dict(self._netdevs), self._workers.save(), log, self._macs))
+        self._stretches.save()
 
     @alone
     def restore(self, snapshot: int) -> None:
@@ -112,25 +116,38 @@ class Kernel(Process):
         Sockets, files, netdevs and calls that were made since are no more: using one raises
         UsageError.  Raises UsageError for a snapshot that is gone.
         """
-        if not 0 < snapshot <= len(self._saved):
-            raise UsageError(
-                f"there is no snapshot {snapshot}: restoring one drops those taken after it"
-            )
+        self._check_snapshot(snapshot)
         self.instance.restore(snapshot)
         self._load(snapshot)
 
     def _load(self, snapshot: int) -> None:
         """Python's side of a snapshot that was restored."""
-        self._state.alive = False
-        for dropped in self._saved[snapshot:]:
-            dropped.state.alive = False
+        self._stretches.restore(snapshot)
         del self._saved[snapshot:]
         saved = self._saved[-1]
         self._netdevs = dict(saved.netdevs)
         self._macs = saved.macs
         self._workers.load(saved.workers)
         self.log.load(saved.log)
-        self._state = State()
+
+    @alone
+    def drop(self, snapshot: int) -> None:
+        """Forgets a snapshot and deeper ones; the kernel and all that was made stay as they are.
+        Raises UsageError for a snapshot that is gone."""
+        self._check_snapshot(snapshot)
+        self.instance.drop(snapshot)
+        self._forget(snapshot)
+
+    def _forget(self, snapshot: int) -> None:
+        """Python's side of a snapshot that was dropped."""
+        self._stretches.drop(snapshot)
+        del self._saved[snapshot - 1 :]
+
+    def _check_snapshot(self, snapshot: int) -> None:
+        if not 0 < snapshot <= len(self._saved):
+            raise UsageError(
+                f"there is no snapshot {snapshot}: restoring one drops those taken after it"
+            )
 
     # Its inside
 

@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from anykernel.errors import Deadlock, KernelError, ProcessEnded, UsageError, ending
+from anykernel.host.stretch import Stretch, Stretches
 from anykernel.kernel import abi
 from anykernel.kernel.background import Call, Workers
 from anykernel.kernel.call import Memory, Plan, Request, alone, error_of, request
@@ -32,15 +33,6 @@ U64 = (1 << 64) - 1
 READ_SIZE = 1 << 16
 
 
-class State:
-    """One stretch of the kernel's life between snapshots; restoring an earlier one ends it."""
-
-    __slots__ = ("alive",)
-
-    def __init__(self) -> None:
-        self.alive = True
-
-
 class Caught(NamedTuple):
     """A signal that a process had a handler for."""
 
@@ -58,8 +50,8 @@ class Process:
     it, UsageError when the object's state was restored away.
     """
 
-    _state: State
-    """The state now; one object for all processes' eyes lives in the Kernel."""
+    _stretches: Stretches
+    """Between which snapshots it is now; one object for all processes' eyes lives in the Kernel."""
 
     def __init__(
         self, instance: Instance, task: int, workers: Workers, parent: Process | None, pid: int = 1
@@ -71,7 +63,7 @@ class Process:
         self._workers = workers
         self._parent = parent
         self._born = parent.state if parent is not None else None
-        self._ended: tuple[State, str] | None = None
+        self._ended: tuple[Stretch, str] | None = None
 
     def __repr__(self) -> str:
         return f"<Process {self.pid}{', ended' if self.ended else ''}>"
@@ -81,10 +73,10 @@ class Process:
         return self
 
     @property
-    def state(self) -> State:
+    def state(self) -> Stretch:
         """What objects made now belong to."""
         if self._parent is None:
-            return self._state
+            return self._stretches.now
         return self._parent.state
 
     def check(self) -> None:

@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from functools import wraps
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 from anykernel.errors import KernelCrash, UsageError
 from anykernel.host.report import CrashReport
+from anykernel.host.snapshots import Snapshot
 from anykernel.net.engine import Asked, Engine
 from anykernel.net.link import KINDS, Cable, Frame, Link, Port, cable
 from anykernel.net.node import Node
@@ -401,9 +403,11 @@ class Network(Recipes):
     # State
 
     @_alone
-    def snapshot(self) -> int:
+    def snapshot(self) -> Snapshot:
         """Saves all: nodes, links, frames on their way.  restore() comes back to it as often as
-        wanted.  Snapshots nest.  Programs can't be saved: raises UsageError while one runs."""
+        wanted, drop() forgets it; ``with network.snapshot():`` does both at the end of the block.
+        Snapshots nest; raises UsageError when there is no room for more of them.  Programs can't
+        be saved: raises UsageError while one runs."""
         if any(not program.done for program in self.hub.programs):
             raise UsageError("programs can't be saved: take the snapshot before they start")
         nodes = list(self._nodes.values())
@@ -411,9 +415,13 @@ class Network(Recipes):
             if node.crashed:
                 raise KernelCrash(CrashReport.read(self.host, node.index))
         level = len(self._levels) + 1
-        results = self.engine.batch(
-            [("HK_SNAPSHOT", node.index, 0) for node in nodes] + [("HK_NET_SAVE", 0, level)]
-        )
+        try:
+            results = self.engine.batch(
+                [("HK_NET_SAVE", 0, level)] + [("HK_SNAPSHOT", node.index, 0) for node in nodes]
+            )[1:]
+        except UsageError:
+            self._undo(level, nodes)
+            raise
         depths = list(zip(nodes, results, strict=False))
         for node, depth in depths:
             node.instance.took(depth)
@@ -421,7 +429,31 @@ class Network(Recipes):
         links = [(link, link.save()) for link in self._links]
         ports = [(port, port.save()) for port in self._ports.values()]
         self._levels.append(Level(depths, links, ports))
-        return level
+        return Snapshot(level, self)
+
+    def _undo(self, level: int, nodes: list[Node]) -> None:
+        """A part of a snapshot was taken, and the rest can't be."""
+        done = [("HK_FORGET", node.index, node.instance.depth + 1) for node in nodes]
+        for command in [("HK_NET_FORGET", 0, level), *done]:
+            with suppress(UsageError):
+                self.engine.batch([command])
+
+    @_alone
+    def drop(self, snapshot: int) -> None:
+        """Forgets a snapshot and those inside it; all stays as it is.  Raises UsageError for one
+        that is gone."""
+        if not 1 <= snapshot <= len(self._levels):
+            raise UsageError(f"there is no snapshot {snapshot}: there are {len(self._levels)}")
+        dropped: dict[Node, int] = {}
+        for level in self._levels[snapshot - 1 :]:
+            for node, depth in level.nodes:
+                dropped.setdefault(node, depth)
+        commands = [("HK_FORGET", node.index, depth) for node, depth in dropped.items()]
+        self.engine.batch([*commands, ("HK_NET_FORGET", 0, snapshot)])
+        for node, depth in dropped.items():
+            node.instance.dropped(depth)
+            node._forget(depth)
+        del self._levels[snapshot - 1 :]
 
     @_alone
     def restore(self, snapshot: int) -> None:

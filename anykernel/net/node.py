@@ -74,3 +74,6 @@ class Node(Kernel):
 
     def restore(self, snapshot: int) -> NoReturn:
         raise UsageError("a node is restored with its network: network.restore()")
+
+    def drop(self, snapshot: int) -> NoReturn:
+        raise UsageError("a node's snapshots are its network's: network.drop()")

@@ -246,6 +246,9 @@ class Ns3Network(Network):
     def restore(self, snapshot: int) -> NoReturn:
         raise UsageError("an ns-3 simulation can't be restored: start from the beginning")
 
+    def drop(self, snapshot: int) -> NoReturn:
+        raise UsageError("an ns-3 simulation has no snapshots")
+
 
 def simulation(image: Image, *, kernels: int = 4096, **options: Any) -> Ns3Network:
     """A network of up to `kernels` nodes in a new host process, which is the caller's to close;

@@ -57,7 +57,7 @@ class Owned:
         """Back to that; what was allocated since goes, unchecked.  A block that was freed since
         stays so."""
         for address in [*self._blocks]:
-            if address in saved:
+            if address in saved and self._blocks[address][0].alive:
                 self._blocks[address][0].view[:] = saved[address]
             else:
                 self._blocks.pop(address)[0].free()

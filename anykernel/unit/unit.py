@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from anykernel.errors import LeakedMemory, UsageError
+from anykernel.host.snapshots import Snapshot
 from anykernel.kernel.log import Log
 from anykernel.link import debuginfo
 from anykernel.link.debuginfo import Signature
@@ -221,14 +222,15 @@ class Unit(Names):
 
     # Snapshots, as a Kernel has them
 
-    def snapshot(self) -> int:
-        """Saves the state; restore() comes back to it as often as wanted."""
+    def snapshot(self) -> Snapshot:
+        """Saves the state; restore() comes back to it as often as wanted, drop() forgets it;
+        ``with unit.snapshot():`` does both at the end of the block."""
         number = self.instance.snapshot()
         del self._saved[number - 1 :]
         does = {number: (mock, mock.save()) for number, mock in self._mocks.items()}
         log, owned, stubs = self.log.save(), self.owned.save(), self.control.save()
         self._saved.append(_Saved(log, owned, stubs, does, [*self._callbacks]))
-        return number
+        return Snapshot(number, self)
 
     def restore(self, snapshot: int) -> None:
         """Back to a snapshot: its memory, what new() had made and what mocks did; calls of them
@@ -244,3 +246,8 @@ class Unit(Names):
             mock.load(does)
         self._callbacks = [*saved.callbacks]
         self._synced = 0
+
+    def drop(self, snapshot: int) -> None:
+        """Forgets a snapshot and deeper ones; everything stays as it is."""
+        self.instance.drop(snapshot)
+        del self._saved[snapshot - 1 :]

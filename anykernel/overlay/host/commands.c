@@ -154,28 +154,23 @@ static uint32_t read_memory(struct kernel *k, struct hk_command *c)
 	return HK_OK;
 }
 
-/* Code may be written, too: that is how a function gets another's body.  It isn't
- * part of snapshots. */
+/* Code and read-only data may be written, too: that is how a function gets another's body. */
 static uint32_t write_memory(struct kernel *k, struct hk_command *c)
 {
-	uint64_t first = c->args[0] & ~(PAGE - 1);
-	uint64_t pages = (c->args[0] + c->args[1] + PAGE - 1 - first) & ~(PAGE - 1);
-	bool code = c->args[0] < (uint64_t)k->low && c->args[0] >= (uint64_t)k->base;
+	uint8_t *to = (uint8_t *)c->args[0];
+	const uint8_t *from = shm + HK_IN_AT + c->args[2];
 
 	if (c->args[2] > HK_IN_SIZE || c->args[1] > HK_IN_SIZE - c->args[2] ||
-	    !is_memory(k, c->args[0], c->args[1]) ||
-	    (code && first + pages > (uint64_t)k->low)) {
+	    !is_memory(k, c->args[0], c->args[1])) {
 		c->ret = -EFAULT;
 		return HK_BAD;
 	}
-	if (code && protect_code((void *)first, pages, PROT_READ | PROT_WRITE)) {
-		c->ret = -errno;
-		return HK_BAD;
+	if (to < k->base || to >= k->high) {
+		memcpy(to, from, c->args[1]);
+		return HK_OK;
 	}
-	memcpy((void *)c->args[0], shm + HK_IN_AT + c->args[2], c->args[1]);
-	if (code)
-		protect_code((void *)first, pages, PROT_READ | PROT_EXEC);
-	return HK_OK;
+	c->ret = snapshot_write(k, to, from, c->args[1]);
+	return c->ret < 0 ? HK_BAD : HK_OK;
 }
 
 static uint32_t execute_one(struct kernel *k, struct hk_command *c)
@@ -215,6 +210,9 @@ static uint32_t execute_one(struct kernel *k, struct hk_command *c)
 		return c->ret < 0 ? HK_BAD : HK_OK;
 	case HK_RESTORE:
 		c->ret = snapshot_restore(k, c->args[0]);
+		return c->ret < 0 ? HK_BAD : HK_OK;
+	case HK_FORGET:
+		c->ret = snapshot_forget(k, c->args[0]);
 		return c->ret < 0 ? HK_BAD : HK_OK;
 	case HK_READ:
 		return read_memory(k, c);

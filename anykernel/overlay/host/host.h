@@ -12,14 +12,16 @@
 #include "protocol.h"
 
 #define PAGE 4096UL
-#define MAX_DEPTH 15
+/* How deep snapshots nest: levels are numbered by 16 bits. */
+#define MAX_DEPTH 65535
 /* Where time begins, ns.  Not 0: TCP takes a timestamp of 0 for none. */
 #define BOOTED_AT 1000000000UL
 
 struct saved_page {
-	uint32_t page;		/* index from kernel.low */
+	uint32_t page;		/* index from kernel.base */
 	uint32_t buffer : 31;	/* index into kernel.pool, or ZEROES (snapshot.c) */
 	uint32_t guard : 1;	/* it was the lowest page of a stack */
+	uint32_t previous;	/* the level below that saved it last, 0: none */
 };
 
 /* What of the host belongs to the kernel's state. */
@@ -30,8 +32,8 @@ struct host_state {
 };
 
 struct level {
-	struct saved_page *saved;
-	uint32_t count;
+	uint32_t first;		/* its pages begin there in kernel.saved, and end where the
+				 * next level's begin */
 	struct host_state state;
 };
 
@@ -44,11 +46,16 @@ struct kernel {
 	struct host_state state;
 
 	uint8_t *base;		/* image, then RAM */
-	uint8_t *low, *high;	/* what snapshots cover: image data and RAM */
+	uint8_t *low, *high;	/* what it may write: image data and RAM */
+	uint8_t *constant, *constant_end;	/* but for this: read-only data */
 
-	struct level levels[MAX_DEPTH + 1];
+	struct level *levels;	/* 1 .. depth */
 	uint32_t depth;
-	uint16_t *saved_mask;	/* per page: bit n: saved by level n */
+	struct saved_page *saved;	/* of all levels, one behind the other */
+	uint32_t saved_count, saved_room;
+	uint32_t saved_fixed;	/* of them: code and read-only data */
+	bool patched;		/* code was changed, and no snapshot brings it back */
+	uint16_t *newest;	/* per page: the highest level that saved it, 0: none */
 	uint8_t *guard;		/* per page: lowest page of a stack */
 	bool exposed;		/* a restore made all pages writable */
 	uint8_t *pool;		/* page copies: pool_used were ever taken */
@@ -129,7 +136,10 @@ void ring_add(const struct ring *ring, struct hk_frame about, const void *data);
 /* snapshot.c */
 void snapshot_prepare(struct kernel *k);
 int snapshot_take(struct kernel *k);
-int snapshot_restore(struct kernel *k, uint32_t depth);
+int snapshot_restore(struct kernel *k, uint64_t depth);
+int snapshot_forget(struct kernel *k, uint64_t depth);
+int snapshot_write(struct kernel *k, uint8_t *to, const void *from, uint64_t size);
+bool snapshot_protect_constants(struct kernel *k);
 void snapshot_guard(struct kernel *k, uint8_t *stack);
 bool snapshot_fault(struct kernel *k, uint8_t *address);
 uint64_t memory_hash(struct kernel *k);

@@ -77,6 +77,38 @@ static void map_segment(struct kernel *k, const Elf64_Phdr *ph, int fd)
 		k->high = pages;
 }
 
+/* Read-only data lies among the writable: it has relocations.  From the beginning of its
+ * section to that of .data; a library that keeps it elsewhere has none of it here. */
+static void find_constants(struct kernel *k, const Elf64_Ehdr *eh, int fd)
+{
+	uint8_t *first = NULL, *end = NULL;
+	Elf64_Shdr sh[64], *names;
+
+	k->constant = k->constant_end = k->low;
+	if (!eh->e_shnum || eh->e_shnum > 64 || eh->e_shstrndx >= eh->e_shnum)
+		return;
+	if (pread(fd, sh, eh->e_shnum * sizeof(*sh), eh->e_shoff) !=
+	    (ssize_t)(eh->e_shnum * sizeof(*sh)))
+		die("liblinux.so is cut off");
+	names = &sh[eh->e_shstrndx];
+	for (int i = 0; i < eh->e_shnum; i++) {
+		uint8_t *at = k->base + sh[i].sh_addr;
+		char name[8] = "";
+
+		if (at < k->low || at >= k->high || (uintptr_t)at % PAGE ||
+		    pread(fd, name, sizeof(name), names->sh_offset + sh[i].sh_name) < 0)
+			continue;
+		if (!memcmp(name, ".rodata", 8))
+			first = at;
+		else if (!memcmp(name, ".data", 6))
+			end = at;
+	}
+	if (first && first < end) {
+		k->constant = first;
+		k->constant_end = end;
+	}
+}
+
 static void add_page(uint32_t page)
 {
 	struct run *last = run_count ? &runs[run_count - 1] : NULL;
@@ -222,6 +254,7 @@ void load_kernel(struct kernel *k, int fd)
 	}
 	if (!dyn || !k->low)
 		die("liblinux.so lacks a dynamic section or data");
+	find_constants(k, &eh, fd);
 	k->shared->image_base = (uint64_t)k->base;
 	k->shared->image_end = (uint64_t)k->high;
 	map(k->high, options.memory, PROT_READ | PROT_WRITE, -1, 0);

@@ -63,6 +63,9 @@ static int image_fd;
 /* What only booting and preparing run need not stay mapped; the rest comes back when used. */
 void drop_code(struct kernel *k)
 {
+	/* What was changed doesn't. */
+	if (k->patched || k->saved_fixed)
+		return;
 	madvise(k->base, k->low - k->base, MADV_DONTNEED);
 }
 
@@ -82,6 +85,8 @@ static void start_kernel(struct kernel *k)
 	load_populate(k);
 	kernel_start(k);
 	load_learn(k, image_fd);
+	if (!snapshot_protect_constants(k))
+		die("protecting the kernel's read-only data");
 	drop_code(k);
 	k->booted = true;
 	k->shared->boot_ns += wall_ns() - start;

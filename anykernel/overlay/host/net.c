@@ -12,9 +12,12 @@
 
 struct net *const net = (struct net *)ARENA_AT;
 
-/* Copies of the arena, one for each level of snapshots. */
-static uint8_t *saved[MAX_DEPTH + 1];
-static uint64_t saved_size[MAX_DEPTH + 1];
+/* Copies of the arena's used part, one behind the other: of level n from saved_at[n - 1] to
+ * saved_at[n]. */
+#define SAVED_SIZE (16 * ARENA_SIZE)
+static uint8_t *saved;
+static uint64_t *saved_at;
+static uint32_t saved_levels;
 static uint32_t slice;
 
 static unsigned int class_of(size_t size)
@@ -170,8 +173,8 @@ void net_prepare(void)
 	if (options.clock != HK_NETWORK)
 		return;
 	reserve(ARENA_AT, ARENA_SIZE);
-	for (int i = 1; i <= MAX_DEPTH; i++)
-		saved[i] = reserve(NULL, ARENA_SIZE);
+	saved = reserve(NULL, SAVED_SIZE);
+	saved_at = reserve(NULL, (MAX_DEPTH + 1) * sizeof(*saved_at));
 	reset();
 }
 
@@ -344,10 +347,15 @@ static uint32_t save(struct hk_command *c)
 {
 	uint64_t level = c->args[0];
 
-	if (level < 1 || level > MAX_DEPTH)
+	if (level != saved_levels + 1)
 		return HK_BAD;
-	memcpy(saved[level], ARENA_AT, net->top);
-	saved_size[level] = net->top;
+	if (level > MAX_DEPTH || SAVED_SIZE - saved_at[saved_levels] < net->top) {
+		c->ret = -EDQUOT;
+		return HK_BAD;
+	}
+	memcpy(saved + saved_at[saved_levels], ARENA_AT, net->top);
+	saved_at[level] = saved_at[saved_levels] + net->top;
+	saved_levels = level;
 	return HK_OK;
 }
 
@@ -355,14 +363,23 @@ static uint32_t load(struct hk_command *c)
 {
 	uint64_t level = c->args[0];
 
-	if (level < 1 || level > MAX_DEPTH || !saved_size[level])
+	if (level < 1 || level > saved_levels)
 		return HK_BAD;
-	memcpy(ARENA_AT, saved[level], saved_size[level]);
+	memcpy(ARENA_AT, saved + saved_at[level - 1], saved_at[level] - saved_at[level - 1]);
+	saved_levels = level;
 	header()->trace = net->trace;
 	header()->progress = 0;
 	header()->asked = 0;
 	for (const struct asked *a = net->asked; a; a = a->next)
 		header()->asked++;
+	return HK_OK;
+}
+
+static uint32_t forget(struct hk_command *c)
+{
+	if (c->args[0] < 1 || c->args[0] > saved_levels)
+		return HK_BAD;
+	saved_levels = c->args[0] - 1;
 	return HK_OK;
 }
 
@@ -379,12 +396,15 @@ uint32_t engine_command(struct hk_command *c)
 	case HK_NET_RUN:
 		return net_run(c);
 	case HK_NET_RESET:
+		saved_levels = 0;
 		reset();
 		return HK_OK;
 	case HK_NET_SAVE:
 		return save(c);
 	case HK_NET_LOAD:
 		return load(c);
+	case HK_NET_FORGET:
+		return forget(c);
 	case HK_JOB:
 	case HK_JOB_STATS:
 	case HK_JOB_STOP:

@@ -54,6 +54,7 @@ enum hk_op {
 	HK_EXCHANGE,	/* the same; args[2]: offset in frames out; ret: bytes there */
 	HK_SNAPSHOT,	/* ret: the new depth */
 	HK_RESTORE,	/* args[0]: depth to return to */
+	HK_FORGET,	/* args[0]: that depth and those above are no more; memory stays as it is */
 	HK_HASH,	/* extra: hash of the kernel's memory */
 	HK_BENCH,	/* the next args[0] commands args[1] times; extra: ns */
 	HK_WAIT,	/* slot, timeout: until the task is back; ret */
@@ -67,8 +68,10 @@ enum hk_op {
 	HK_NET_RUN,	/* args[0]: ns to run to, or less: until a task is back; ret: how
 			 * many struct hk_back lie in frames out */
 	HK_NET_RESET,	/* no links, no kernels: as at the start */
-	HK_NET_SAVE,	/* args[0]: level, 1..15; kernels are saved by HK_SNAPSHOT */
-	HK_NET_LOAD,	/* args[0]: level */
+	HK_NET_SAVE,	/* args[0]: level, one more than there are; kernels are saved by
+			 * HK_SNAPSHOT */
+	HK_NET_LOAD,	/* args[0]: level; those above are no more */
+	HK_NET_FORGET,	/* args[0]: that level and those above are no more */
 	HK_LINK,	/* args[0]: enum hk_link_kind; ret: its number */
 	HK_LINK_UP,	/* slot: link, args[0]: 0 or 1 */
 	HK_LINK_SNAP,	/* slot: link, args[0]: bytes of each frame for the wire ring */

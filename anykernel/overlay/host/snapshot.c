@@ -9,6 +9,9 @@
  * view, what it held at n + 1 .. m; so when levels above k are dropped, what
  * they saved and k didn't is also k's content, and the copy moves to k.
  *
+ * Code and read-only data are fixed: the kernel can't write there.  What the
+ * client changes there is saved before, too, and is as it was after a restore.
+ *
  * A page with a protection of its own is a mapping of its own, and a process may
  * have only so many (vm.max_map_count, 65,530).  A kernel that can't get one more
  * has all its pages saved and made writable at once: see expose().
@@ -24,6 +27,9 @@
 /* More hot pages than this and a restore protects all again: one wild example
  * must not slow down those that follow. */
 #define COOL_DOWN 1024
+/* Room for page copies is reserved, as address space that costs nothing: so many times
+ * the kernel's memory. */
+#define TIMES 15
 /* From index HK_FEW on, a kernel's stacks have no guard pages.  Each page is two
  * mappings, and a kernel has some forty stacks: of a thousand kernels none would be
  * left for snapshots.  Of those kernels, hot pages that are no farther apart than this become one
@@ -35,9 +41,31 @@
 /* Restore writes; a page is being saved, and SIGALRM has to wait. */
 bool restoring, saving;
 
-static size_t page_count(struct kernel *k)
+static uint32_t page_count(struct kernel *k)
 {
-	return (k->high - k->low) / PAGE;
+	return (k->high - k->base) / PAGE;
+}
+
+static uint8_t *page_at(struct kernel *k, uint32_t page)
+{
+	return k->base + (uint64_t)page * PAGE;
+}
+
+static uint32_t page_of(struct kernel *k, const uint8_t *address)
+{
+	return (address - k->base) / PAGE;
+}
+
+static bool is_code(struct kernel *k, uint32_t page)
+{
+	return page_at(k, page) < k->low;
+}
+
+static bool is_fixed(struct kernel *k, uint32_t page)
+{
+	uint8_t *at = page_at(k, page);
+
+	return at < k->low || (at >= k->constant && at < k->constant_end);
 }
 
 static void *reserve(size_t size)
@@ -55,14 +83,13 @@ void snapshot_prepare(struct kernel *k)
 {
 	size_t pages = page_count(k);
 
-	k->saved_mask = reserve(pages * sizeof(*k->saved_mask));
+	k->saved_room = pages * TIMES;
+	k->levels = reserve((MAX_DEPTH + 1) * sizeof(*k->levels));
+	k->saved = reserve(k->saved_room * sizeof(*k->saved));
+	k->newest = reserve(pages * sizeof(*k->newest));
 	k->guard = reserve(pages);
-	/* Each level may save each page; the address space costs nothing. */
-	k->pool = reserve(pages * PAGE * MAX_DEPTH);
-	k->free_buffers = reserve(pages * MAX_DEPTH * sizeof(uint32_t));
-	for (int i = 0; i <= MAX_DEPTH; i++)
-		k->levels[i].saved = reserve(pages * sizeof(struct saved_page));
-	k->pool_used = k->free_count = 0;
+	k->pool = reserve(k->saved_room * PAGE);
+	k->free_buffers = reserve(k->saved_room * sizeof(*k->free_buffers));
 	k->shared->hot_pages = 0;
 }
 
@@ -82,37 +109,71 @@ static uint32_t take_buffer(struct kernel *k)
 	return k->free_count ? k->free_buffers[--k->free_count] : k->pool_used++;
 }
 
-static void return_buffer(struct kernel *k, uint32_t buffer)
+/* A copy isn't needed any more. */
+static void release(struct kernel *k, struct saved_page s)
 {
-	if (buffer != ZEROES)
-		k->free_buffers[k->free_count++] = buffer;
+	if (s.buffer != ZEROES)
+		k->free_buffers[k->free_count++] = s.buffer;
+	if (is_fixed(k, s.page))
+		k->saved_fixed--;
 }
 
 static bool is_saved(struct kernel *k, uint32_t page)
 {
-	return k->saved_mask[page] & (1U << k->depth);
+	return k->newest[page] == k->depth;
 }
 
 /* Notes what `page` holds for the current level. */
 static void save(struct kernel *k, uint32_t page, bool zero)
 {
-	struct level *level = &k->levels[k->depth];
 	uint32_t buffer = zero ? ZEROES : take_buffer(k);
 
 	if (!zero)
-		memcpy(k->pool + (uint64_t)buffer * PAGE, k->low + page * PAGE, PAGE);
-	level->saved[level->count++] = (struct saved_page){ page, buffer, k->guard[page] };
-	k->saved_mask[page] |= 1U << k->depth;
+		memcpy(k->pool + (uint64_t)buffer * PAGE, page_at(k, page), PAGE);
+	k->saved[k->saved_count++] = (struct saved_page){ page, buffer, k->guard[page],
+							  k->newest[page] };
+	k->newest[page] = k->depth;
+	if (is_fixed(k, page))
+		k->saved_fixed++;
+}
+
+static bool protect_fixed(struct kernel *k, uint32_t page, int protection)
+{
+	if (is_code(k, page))
+		return protect_code(page_at(k, page), PAGE, protection) == 0;
+	return mprotect(page_at(k, page), PAGE, protection) == 0;
+}
+
+/* A fixed page may be written to for a moment, or no more. */
+static bool open_fixed(struct kernel *k, uint32_t page)
+{
+	return protect_fixed(k, page, PROT_READ | PROT_WRITE);
+}
+
+static bool close_fixed(struct kernel *k, uint32_t page)
+{
+	return protect_fixed(k, page, PROT_READ | (is_code(k, page) ? PROT_EXEC : 0));
 }
 
 static void copy_back(struct kernel *k, struct saved_page s)
 {
-	uint8_t *page = k->low + s.page * PAGE;
+	uint8_t *page = page_at(k, s.page);
+	bool fixed = is_fixed(k, s.page);
 
+	if (fixed && !open_fixed(k, s.page))
+		die("a changed page of code can't be restored");
 	if (s.buffer != ZEROES)
 		memcpy(page, k->pool + (uint64_t)s.buffer * PAGE, PAGE);
 	else if (!is_zero(page))
 		memset(page, 0, PAGE);
+	if (fixed && !close_fixed(k, s.page))
+		die("a changed page of code can't be protected again");
+}
+
+bool snapshot_protect_constants(struct kernel *k)
+{
+	return k->constant == k->constant_end ||
+	       mprotect(k->constant, k->constant_end - k->constant, PROT_READ) == 0;
 }
 
 /* One protection for all is one mapping: there is always room for that. */
@@ -128,98 +189,127 @@ static bool protect_all(struct kernel *k, int protection)
  */
 static bool expose(struct kernel *k)
 {
+	uint32_t first = page_of(k, k->low);
+
 	if (restoring) {
 		k->exposed = true;
 	} else {
-		for (uint32_t page = 0; k->depth && page < page_count(k); page++)
+		for (uint32_t page = first; k->depth && page < page_count(k); page++)
 			if (!is_saved(k, page))
-				save(k, page, is_zero(k->low + page * PAGE));
+				save(k, page, is_zero(page_at(k, page)));
 		memset(k->guard, 0, page_count(k));
 	}
-	return protect_all(k, PROT_READ | PROT_WRITE);
+	/* Now there is: all the others were given up. */
+	return protect_all(k, PROT_READ | PROT_WRITE) && snapshot_protect_constants(k);
 }
 
 /* `stack` is the lowest page of a stack: a write there is to fault.  When there
  * is no room for that, the stack does without. */
 void snapshot_guard(struct kernel *k, uint8_t *stack)
 {
-	k->guard[(stack - k->low) / PAGE] =
+	k->guard[page_of(k, stack)] =
 		k->index < HK_FEW && mprotect(stack, PAGE, PROT_READ) == 0;
 }
 
 int snapshot_take(struct kernel *k)
 {
-	if (k->depth == MAX_DEPTH)
-		return -ENOSPC;
+	if (k->depth == MAX_DEPTH || k->saved_room - k->saved_count < page_count(k))
+		return -EDQUOT;
 	if (!protect_all(k, PROT_READ))
 		return -ENOMEM;
 	/* What only set-up ran need not stay mapped in each of very many kernels. */
 	if (options.lazy && k->index >= HK_FEW)
-		madvise(k->base, k->low - k->base, MADV_DONTNEED);
+		drop_code(k);
 	k->depth++;
-	k->levels[k->depth].count = 0;
-	k->levels[k->depth].state = k->state;
+	k->levels[k->depth] = (struct level){ k->saved_count, k->state };
 	k->shared->depth = k->depth;
 	return k->depth;
 }
 
-int snapshot_restore(struct kernel *k, uint32_t depth)
+/* Levels above `depth` are no more: what they saved and it didn't is its content, too. */
+static void merge(struct kernel *k, uint32_t depth)
 {
-	struct level *keep;
+	uint32_t end = k->saved_count;
+
+	if (depth == k->depth)
+		return;
+	k->saved_count = k->levels[depth + 1].first;
+	for (uint32_t i = k->saved_count; i < end; i++) {
+		struct saved_page s = k->saved[i];
+
+		k->newest[s.page] = depth;
+		if (depth && s.previous < depth) {
+			k->saved[k->saved_count++] = s;
+			continue;
+		}
+		k->patched |= !depth && is_fixed(k, s.page);
+		release(k, s);
+	}
+	k->depth = depth;
+	k->shared->depth = depth;
+}
+
+/* The present level holds what memory does: its pages, or only the fixed ones among them,
+ * are as protected as if they had never been written to. */
+static void cool(struct kernel *k, bool all)
+{
+	uint32_t end = k->saved_count;
+
+	k->saved_count = k->levels[k->depth].first;
+	for (uint32_t i = k->saved_count; i < end; i++) {
+		struct saved_page s = k->saved[i];
+
+		if (all || is_fixed(k, s.page)) {
+			k->newest[s.page] = s.previous;
+			release(k, s);
+		} else {
+			k->saved[k->saved_count++] = s;
+		}
+	}
+}
+
+int snapshot_restore(struct kernel *k, uint64_t depth)
+{
+	uint32_t first;
 
 	if (!depth || depth > k->depth)
 		return -EINVAL;
-	keep = &k->levels[depth];
+	first = k->levels[depth].first;
 	restoring = true;
-	for (uint32_t d = k->depth; d >= depth; d--) {
-		struct level *level = &k->levels[d];
+	for (uint32_t i = first; i < k->saved_count; i++) {
+		struct saved_page s = k->saved[i];
 
-		for (uint32_t i = 0; i < level->count; i++) {
-			struct saved_page s = level->saved[i];
-
-			copy_back(k, s);
-			k->guard[s.page] = 0;
-			if (s.guard)
-				snapshot_guard(k, k->low + s.page * PAGE);
-		}
+		/* The lowest level that saved it has the content that `depth` saw. */
+		if (s.previous >= depth)
+			continue;
+		copy_back(k, s);
+		k->guard[s.page] = 0;
+		if (s.guard)
+			snapshot_guard(k, page_at(k, s.page));
 	}
-	for (uint32_t d = k->depth; d > depth; d--) {
-		struct level *level = &k->levels[d];
-
-		for (uint32_t i = 0; i < level->count; i++) {
-			struct saved_page s = level->saved[i];
-			uint16_t mask = k->saved_mask[s.page] & ~(1U << d);
-
-			/* The lowest of the dropped levels that saved it has
-			 * the content that `depth` saw. */
-			if (!(mask & ((1U << d) - (1U << depth)))) {
-				keep->saved[keep->count++] = s;
-				mask |= 1U << depth;
-			} else {
-				return_buffer(k, s.buffer);
-			}
-			k->saved_mask[s.page] = mask;
-		}
-		level->count = 0;
-	}
-	k->depth = depth;
+	merge(k, depth);
 	restoring = false;
-	if (keep->count > COOL_DOWN || k->exposed) {
+	if (k->saved_count - first > COOL_DOWN || k->exposed) {
 		if (!protect_all(k, PROT_READ))
 			return -ENOMEM;
-		for (uint32_t i = 0; i < keep->count; i++) {
-			k->saved_mask[keep->saved[i].page] &= ~(1U << depth);
-			return_buffer(k, keep->saved[i].buffer);
-		}
-		keep->count = 0;
+		cool(k, true);
 		k->exposed = false;
+	} else if (k->saved_fixed) {
+		cool(k, false);
 	}
-	k->state = keep->state;
+	k->state = k->levels[depth].state;
 	k->shared->signals_head = k->state.signals;
-	k->shared->depth = depth;
-	k->shared->hot_pages = keep->count;
+	k->shared->hot_pages = k->saved_count - first;
 	k->shared->crash = HK_NO_CRASH;
 	return 0;
+}
+
+int snapshot_forget(struct kernel *k, uint64_t depth)
+{
+	if (!depth || depth > k->depth)
+		return -EINVAL;
+	merge(k, depth - 1);
+	return depth - 1;
 }
 
 /* Saves a page that is written to and those that join it to hot ones. */
@@ -227,19 +317,23 @@ static void heat(struct kernel *k, uint32_t page, uint32_t *first, uint32_t *las
 {
 	uint32_t reach = k->index >= HK_FEW ? BRIDGE : 0, pages = page_count(k);
 
-	for (uint32_t i = 1; i <= reach && i <= page && *first == page; i++)
-		if (is_saved(k, page - i))
+	for (uint32_t i = 1; i <= reach && i <= page && !is_fixed(k, page - i); i++)
+		if (is_saved(k, page - i)) {
 			*first = page - i + 1;
-	for (uint32_t i = 1; i <= reach && page + i < pages && *last == page; i++)
-		if (is_saved(k, page + i))
+			break;
+		}
+	for (uint32_t i = 1; i <= reach && page + i < pages && !is_fixed(k, page + i); i++)
+		if (is_saved(k, page + i)) {
 			*last = page + i - 1;
+			break;
+		}
 	for (uint32_t i = *first; i <= *last; i++)
 		if (!is_saved(k, i))
-			save(k, i, i != page && is_zero(k->low + i * PAGE));
+			save(k, i, i != page && is_zero(page_at(k, i)));
 }
 
 /* A write to `address` was refused.  True: it may be repeated.  False: the
- * address is not the kernel's, or in the lowest page of the running stack. */
+ * address is not the kernel's, or in the lowest page of the running stack, or fixed. */
 bool snapshot_fault(struct kernel *k, uint8_t *address)
 {
 	uint32_t page, first, last;
@@ -247,14 +341,15 @@ bool snapshot_fault(struct kernel *k, uint8_t *address)
 
 	if (address < k->low || address >= k->high)
 		return false;
-	first = last = page = (address - k->low) / PAGE;
-	if (!restoring && k->guard[page] && k->lib->stack_low == (uint64_t)(k->low + page * PAGE))
+	first = last = page = page_of(k, address);
+	if (is_fixed(k, page))
+		return false;
+	if (!restoring && k->guard[page] && k->lib->stack_low == (uint64_t)page_at(k, page))
 		return false;
 	saving = true;
 	if (!restoring && k->depth && !is_saved(k, page))
 		heat(k, page, &first, &last);
-	done = mprotect(k->low + first * PAGE, (last - first + 1) * PAGE,
-			PROT_READ | PROT_WRITE) == 0;
+	done = mprotect(page_at(k, first), (last - first + 1) * PAGE, PROT_READ | PROT_WRITE) == 0;
 	if (done && !restoring)
 		k->guard[page] = 0;
 	if (!done && errno == ENOMEM)
@@ -263,13 +358,39 @@ bool snapshot_fault(struct kernel *k, uint8_t *address)
 	return done;
 }
 
+/* The client writes, who may change code and read-only data, too.  0 or -errno. */
+int snapshot_write(struct kernel *k, uint8_t *to, const void *from, uint64_t size)
+{
+	uint32_t first = page_of(k, to), last = page_of(k, to + size - 1);
+	int err = 0;
+
+	if (!size)
+		return 0;
+	for (uint32_t page = first; page <= last; page++) {
+		if (!is_fixed(k, page))
+			continue;
+		if (!k->depth)
+			k->patched = true;
+		else if (!is_saved(k, page))
+			save(k, page, false);
+		if (!open_fixed(k, page))
+			err = -errno;
+	}
+	if (!err)
+		memcpy(to, from, size);
+	for (uint32_t page = first; page <= last; page++)
+		if (is_fixed(k, page) && !close_fixed(k, page))
+			err = -errno;
+	return err;
+}
+
 uint64_t memory_hash(struct kernel *k)
 {
 	uint64_t h = 0xcbf29ce484222325UL;
 
-	for (const uint64_t *p = (const uint64_t *)k->low; p < (const uint64_t *)k->high; p++) {
+	for (const uint64_t *p = (const uint64_t *)k->base; p < (const uint64_t *)k->high; p++) {
 		if (*p)
-			h = (h ^ *p ^ ((const uint8_t *)p - k->low)) * 0x100000001b3UL;
+			h = (h ^ *p ^ ((const uint8_t *)p - k->base)) * 0x100000001b3UL;
 	}
 	return h;
 }

@@ -58,14 +58,50 @@ def test_a_with_block_frees() -> None:
     assert user.alloc(64).address == address
 
 
-def test_reset_frees_everything_and_old_buffers_are_harmless() -> None:
+def test_a_restore_gives_the_same_addresses_again() -> None:
     user = memory()
-    old = user.alloc(64)
-    user.reset()
-    new = user.alloc(64)
-    assert new.address == old.address
-    old.free()
-    assert user.alloc(64).address != new.address
+    kept, freed = user.alloc(64), user.alloc(5000)
+    freed.free()
+    user.save()
+    runs = []
+    for _ in range(3):
+        made = [user.alloc(size) for size in (64, 5000, 64, 700_000)]
+        runs.append([buffer.address for buffer in made])
+        made[0].free()
+        user.restore(1)
+        assert kept.alive and not any(buffer.alive for buffer in made)
+        for buffer in made:
+            buffer.free()
+    assert runs[0] == runs[1] == runs[2]
+    address = kept.address
+    kept.free()
+    assert user.alloc(64).address == address
+
+
+def test_what_is_freed_behind_a_snapshot_is_not_given_away_after_a_restore() -> None:
+    user = memory()
+    before = user.alloc(64)
+    user.save()
+    before.free()
+    assert user.alloc(64).address == before.address
+    user.restore(1)
+    assert user.alloc(64).address != before.address
+
+
+def test_dropping_a_snapshot_changes_nothing() -> None:
+    user = memory()
+    user.save()
+    first = user.alloc(64)
+    user.save()
+    second = user.alloc(64)
+    user.drop(2)
+    assert [one.alive for one in (first, second)] == [True, True]
+    address = second.address
+    second.free()
+    assert user.alloc(64).address == address
+    user.restore(1)
+    assert [one.alive for one in (first, second)] == [False, False]
+    assert user.alloc(64).address == first.address
 
 
 def test_a_full_window_says_so_and_recovers() -> None:

@@ -96,6 +96,10 @@ class FakeInstance:
         assert 0 < snapshot <= self.depth
         self.depth = snapshot
 
+    def drop(self, snapshot: int) -> None:
+        assert 0 < snapshot <= self.depth
+        self.depth = snapshot - 1
+
 
 def kernel() -> tuple[Kernel, FakeInstance]:
     """A Kernel over a fake instance, and that."""

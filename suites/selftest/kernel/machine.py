@@ -13,8 +13,9 @@ import threading
 import time
 from typing import Any
 
+from anykernel.host.stretch import Stretches
 from anykernel.kernel.background import Workers
-from anykernel.kernel.process import SPAWN, Process, State
+from anykernel.kernel.process import SPAWN, Process
 
 libc = ctypes.CDLL(None, use_errno=True)
 libc.syscall.restype = ctypes.c_long
@@ -97,5 +98,5 @@ def process() -> Process:
     """This process, seen as one of a kernel under test."""
     instance: Any = Machine()
     made = Process(instance, 0, Workers(), None)
-    made._state = State()
+    made._stretches = Stretches()
     return made

@@ -10,6 +10,7 @@ import pytest
 
 from anykernel.errors import Deadlock, KernelCrash, UsageError
 from anykernel.kernel import Kernel
+from suites.selftest.inject import Injected
 
 
 def test_it_is_linux(kernel: Kernel) -> None:
@@ -67,6 +68,86 @@ def test_snapshots_nest(kernel: Kernel) -> None:
         kernel.restore(inner)
     with pytest.raises(UsageError, match="no snapshot"):
         kernel.restore(0)
+
+
+def test_save_and_try_as_often_as_wanted(kernel: Kernel) -> None:
+    for attempt in range(40):
+        here = kernel.snapshot()
+        kernel.write_text("/tmp/x", str(attempt))
+        kernel.restore(here)
+        assert not kernel.os.exists("/tmp/x")
+
+
+def test_a_with_block_takes_all_back_and_drops_the_snapshot(kernel: Kernel) -> None:
+    first = None
+    for _ in range(20):
+        with kernel.snapshot() as here:
+            assert here == (first := first or here)
+            kernel.write_text("/tmp/x", "x")
+            netdev = kernel.add_netdev("eth0")
+        assert not kernel.os.exists("/tmp/x")
+        with pytest.raises(UsageError, match="restored away"):
+            netdev.inject(b"x")
+    with pytest.raises(UsageError, match="no snapshot"):
+        kernel.restore(here)
+    with pytest.raises(FileNotFoundError), kernel.snapshot():
+        kernel.os.rename("/tmp/nothing", "/tmp/x")
+    assert not kernel.os.exists("/tmp/x")
+
+
+def test_what_is_dropped_stays(kernel: Kernel) -> None:
+    outer = kernel.snapshot()
+    kernel.write_text("/tmp/a", "a")
+    with kernel.open("/tmp/b", "w") as file:
+        inner = kernel.snapshot()
+        sock = kernel.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        kernel.drop(inner)
+        file.write("b")
+        sock.bind(("127.0.0.1", 0))
+    assert sorted(kernel.os.listdir("/tmp")) == ["a", "b"]
+    with pytest.raises(UsageError, match="no snapshot"):
+        kernel.drop(inner)
+    kernel.restore(outer)
+    assert kernel.os.listdir("/tmp") == []
+    with pytest.raises(UsageError, match="restored away"):
+        sock.getsockname()
+
+
+def test_code_is_part_of_what_is_restored(kernel: Kernel) -> None:
+    from anykernel.faults import failing_allocations
+
+    here = kernel.snapshot()
+    before = kernel.instance.memory_hash()
+    code = kernel.inside.space.address("should_failslab")
+    was = kernel.inside.space.read(code, 8)
+    seen = []
+    for fault in failing_allocations(kernel, leaks=False):
+        with fault:
+            kernel.os.getpid()
+            seen.append(kernel.inside.space.read(code, 8))
+    assert was not in seen
+    kernel.restore(here)
+    assert kernel.inside.space.read(code, 8) == was
+    kernel.restore(here)
+    assert kernel.instance.memory_hash() == before
+
+
+@pytest.mark.kernel(allow_crash=True)
+@pytest.mark.parametrize("name", ["linux_banner", "should_failslab"])
+def test_code_and_constants_are_not_the_kernels_to_write(kernel: Kernel, name: str) -> None:
+    at = kernel.inside.space.address(name)
+    was = kernel.inside.space.read(at, 8)
+    injected = Injected(kernel, "void go(long *at) { *(volatile long *)at = 1; }")
+    here = kernel.snapshot()
+    with pytest.raises(KernelCrash) as caught:
+        injected("go", at)
+    assert caught.value.report.kind == "wild write"
+    assert caught.value.report.address == at
+    kernel.restore(here)
+    kernel.inside.space.write(at, b"by us   ")
+    assert kernel.inside.space.read(at, 8) == b"by us   "
+    kernel.restore(here)
+    assert kernel.inside.space.read(at, 8) == was
 
 
 def test_what_was_restored_away_says_so(kernel: Kernel) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from anykernel.errors import UsageError
 from anykernel.net.traffic import address_of
 from suites.selftest.net import scenario
 
@@ -88,3 +89,41 @@ def test_snapshots_change_nothing(network: Network) -> None:
         network.run(5)
         runs.append((network.trace, network.now))
     assert runs[0] == runs[1]
+
+
+@pytest.mark.kernel(memory=32 << 20)
+def test_replays_are_equal_in_the_kernels_memory_too(network: Network) -> None:
+    """Which has the addresses of what programs handed to it."""
+    network.chain(3, loss=0.01, delay="1ms")
+    network.address()
+    network.route()
+    start = network.snapshot()
+    seen = []
+    for _ in range(3):
+        network.restore(start)
+        network.bulk("n0", "n2", bytes=50_000)
+        network.ping("n1", "n2", count=3)
+        network.run()
+        nodes = network.nodes.values()
+        seen.append((network.trace, *(node.instance.memory_hash() for node in nodes)))
+    assert seen[0] == seen[1] == seen[2]
+
+
+def test_a_network_is_saved_and_tried_as_often_as_wanted(network: Network) -> None:
+    network.chain(2)
+    network.address()
+    network.route()
+    for attempt in range(20):
+        here = network.snapshot()
+        assert here == attempt + 1
+        network.ping("n0", "n1")
+        network.run()
+        network.restore(here)
+    for _ in range(20):
+        with network.snapshot() as here:
+            assert here == 21
+            network.ping("n0", "n1")
+            network.run()
+    network.restore(1)
+    with pytest.raises(UsageError, match="no snapshot"):
+        network.restore(2)

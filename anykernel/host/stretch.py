@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Stretches of a kernel's life between snapshots: what was made in one ends when it is restored
+away."""
+
+from __future__ import annotations
+
+
+class Stretch:
+    """One stretch.  Objects keep the one in which they were made, and ask whether it is alive."""
+
+    __slots__ = ("_ended", "_part_of")
+
+    def __init__(self) -> None:
+        self._ended = False
+        self._part_of: Stretch | None = None
+
+    @property
+    def alive(self) -> bool:
+        """False once an earlier state was restored."""
+        one: Stretch | None = self
+        while one is not None:
+            if one._ended:
+                return False
+            one = one._part_of
+        return True
+
+    def end(self) -> None:
+        """It was restored away."""
+        self._ended = True
+
+    def join(self, earlier: Stretch) -> None:
+        """The snapshot between both was dropped: they end together."""
+        self._part_of = earlier
+
+
+class Stretches:
+    """The present stretch, and those before each of the snapshots that there are."""
+
+    def __init__(self) -> None:
+        self.now = Stretch()
+        self._before: list[Stretch] = []
+
+    def __len__(self) -> int:
+        """How many snapshots there are."""
+        return len(self._before)
+
+    def save(self) -> None:
+        """A snapshot was taken."""
+        self._before.append(self.now)
+        self.now = Stretch()
+
+    def restore(self, snapshot: int) -> None:
+        """Number `snapshot`, from 1, was restored, and those behind it are no more."""
+        for one in (self.now, *self._before[snapshot:]):
+            one.end()
+        del self._before[snapshot:]
+        self.now = Stretch()
+
+    def drop(self, snapshot: int) -> None:
+        """Number `snapshot` and those behind it are no more; nothing was restored."""
+        earlier, *later = self._before[snapshot - 1 :]
+        for one in (*later, self.now):
+            one.join(earlier)
+        del self._before[snapshot - 1 :]
+        self.now = earlier
