@@ -1,15 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0
 """The composed tree: the pristine source as symbolic links, plus our arch/lib.
 
-Folders are real and files are links, so `make` may write where it likes (with O= or without)
+Folders are real and files are links (a link of the source to one of its own folders leads to that
+folder here), so `make` may write where it likes (with O= or without)
 and a pristine file is never changed; an edit of a user's file is seen at once.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shutil
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from anykernel import cache
@@ -20,6 +23,8 @@ RECORD = ".anykernel-source"
 """In a composed tree: where its links lead, and since when."""
 CLOCK_NS = 1_000_000_000
 """How coarse a file system's times may be."""
+ENTERED = ("arch", "include")
+"""Folders that are real even where the source has links: what is ours lies in them."""
 BUILT_IN_PLACE = (".config", ".config.old", "include/config", "include/generated", "vmlinux")
 """What an in-tree build leaves at the top: Kbuild refuses O= where it sees them."""
 
@@ -40,19 +45,28 @@ def overlay_id() -> str:
 
 
 def compose(tree: Tree) -> Path:
-    """The composed tree, made or brought up to date."""
+    """The composed tree, made or brought up to date.  Raises CacheError, SourceError."""
     # A user's folder keeps its composed tree when it is edited, so that make builds what changed.
     name = live_name(tree.path) if tree.live else tree.id
     composed = cache.directory("trees") / name
     with cache.locked(f"tree-{name}"), cache.explained(composed):
+        _real(composed)
+        cache.trusted(composed)
         since = _since(composed, tree.path)
         _link(tree.path, composed, since)
         for name in BUILT_IN_PLACE:
             cache.remove(composed / name)
-        _overlay(composed / "arch" / "lib")
+        _overlay(composed)
         (composed / RECORD).write_text(str(tree.path))
         os.utime(composed)  # used now, for `anykernel cache prune`
     return composed
+
+
+def _real(folder: Path) -> None:
+    """Makes a real folder where there is none, or a link: that could lead to a user's folder."""
+    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+        folder.unlink()
+    folder.mkdir(parents=True, exist_ok=True)
 
 
 def live_name(path: Path) -> str:
@@ -75,32 +89,66 @@ def _link(source: Path, composed: Path, since: int) -> None:
     A folder that nobody touched since `since` has the links that it had then: looking where each
     of 80,000 leads takes seconds.
     """
-    base = str(source)
     # arch/lib is ours; a source may have one (older kernel libraries did).  What an in-tree build
     # left isn't linked for a moment even: another process may be at its make.
-    left_out = {".git", "arch/lib", *BUILT_IN_PLACE}
-    for folder, folders, files in os.walk(base):
-        inside = "" if folder == base else os.path.relpath(folder, base) + "/"
-        folders[:] = [f for f in folders if inside + f not in left_out]
+    left_out = {".git", "arch/lib", RECORD, *BUILT_IN_PLACE}
+    for inside, folder, files in _walk(source, left_out):
         to = composed / inside
-        if to.is_symlink():  # of a file or a link that is a folder now: it leads to the user's
-            to.unlink()
-        to.mkdir(parents=True, exist_ok=True)
+        _real(to)
         touched = to.stat().st_mtime_ns > since - CLOCK_NS
         present = {entry.name: entry for entry in os.scandir(to)}
         links = [f for f in files if inside + f not in left_out]
-        links += [f for f in folders if os.path.islink(os.path.join(folder, f))]
         for name in links:
-            target, entry = os.path.join(folder, name), present.pop(name, None)
+            target, entry = _target(folder, name, source), present.pop(name, None)
             if entry is not None and _stale(entry, target, touched):
                 cache.remove(Path(entry.path))
                 entry = None
             if entry is None:
                 os.symlink(target, to / name)
-        for name, entry in present.items():
-            gone = inside + name in left_out or not os.path.lexists(os.path.join(folder, name))
-            if gone and entry.is_symlink():
+        for entry in present.values():
+            if entry.is_symlink():
                 os.unlink(entry)
+
+
+def _walk(source: Path, left_out: set[str]) -> Iterator[tuple[str, str, list[str]]]:
+    """(place in the tree, with a slash; folder; its files and links) of a source and all its
+    folders."""
+    waiting = [("", str(source))]
+    while waiting:
+        inside, folder = waiting.pop()
+        folders, files = [], []
+        with contextlib.suppress(PermissionError), os.scandir(folder) as entries:
+            for entry in entries:
+                entered = inside + entry.name in ENTERED
+                if entry.is_dir(follow_symlinks=entered):
+                    folders.append(entry.name)
+                else:
+                    files.append(entry.name)
+        yield inside, folder, files
+        waiting += [
+            (f"{inside}{name}/", os.path.join(folder, name))
+            for name in folders
+            if inside + name not in left_out
+        ]
+
+
+def _target(folder: str, name: str, source: Path) -> str:
+    """What a link in the composed tree leads to: the source's file.  For a link of the source to
+    one of its own folders, what that says: the folder is in the composed tree, too, and what is
+    written there is in no danger."""
+    path = os.path.join(folder, name)
+    if os.path.islink(path) and os.path.isdir(path):
+        text = os.readlink(path)
+        leads = os.path.normpath(os.path.join(folder, text))
+        inside = os.path.relpath(leads, source)
+        outside = os.path.isabs(text) or inside.startswith("..") or os.path.realpath(path) != leads
+        if not (outside or _within(inside, {".git", *BUILT_IN_PLACE})):
+            return text
+    return path
+
+
+def _within(place: str, folders: Iterable[str]) -> bool:
+    return any(f"{place}/".startswith(f"{folder}/") for folder in folders)
 
 
 def _stale(entry: os.DirEntry[str], target: str, touched: bool) -> bool:
@@ -110,21 +158,25 @@ def _stale(entry: os.DirEntry[str], target: str, touched: bool) -> bool:
     return entry.is_dir()
 
 
-def _overlay(to: Path) -> None:
+def _overlay(composed: Path) -> None:
     """Writes our files as arch/lib; unchanged ones keep their times, so make does nothing."""
-    if to.is_symlink():  # the source has a link there
-        to.unlink()
+    to = composed / "arch" / "lib"
+    _real(to)
     wanted = {place for _, place in overlay_files()}
     for path, place in overlay_files():
         target = to / place
+        for folder in reversed(target.relative_to(to).parents[:-1]):
+            _real(to / folder)
         if target.is_symlink():  # never written through: it may lead to the user's file
             target.unlink()
-        if target.exists() and target.read_bytes() == path.read_bytes():
+        if target.is_file() and target.read_bytes() == path.read_bytes():
             continue
-        target.parent.mkdir(parents=True, exist_ok=True)
+        cache.remove(target)
         shutil.copyfile(path, target)
     # Files of an older overlay; what an in-tree build generated stays.
     record = to / ".overlay"
+    if record.is_symlink():
+        record.unlink()
     old = record.read_text().split("\n") if record.exists() else []
     for place in old:
         if place and place not in wanted:

@@ -9,7 +9,7 @@ import json
 import shutil
 import subprocess
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,8 @@ class Image:
     """The parts of the whole kernel that it was linked from; none: all."""
     ledger: Path | None = None
     """The list of its stubs, where it has only parts."""
+    requested: tuple[tuple[str, str], ...] = ()
+    """The configuration that was asked for over the flavour's."""
 
 
 def ensure_image(
@@ -78,7 +80,19 @@ def ensure_image(
     finally:
         if begun:
             begun.end()
-    return _image(key, found, source, flavour)
+    image = _image(key, found, source, flavour)
+    return replace(image, requested=tuple((config or {}).items()))
+
+
+def again(image: Image) -> None:
+    """Makes a whole kernel's entry in the cache anew, after it was found damaged.  Raises what
+    ensure_image() does, and CacheError when its source has changed meanwhile."""
+    made = ensure_image(image.source, image.flavour, config=dict(image.requested))
+    if made.id != image.id:
+        raise cache.CacheError(
+            f"the kernel's entry in the cache, {image.vmlinux.parent}, was damaged, and its source "
+            "has changed since it was built: run this again"
+        )
 
 
 def _begin(source: str, wanted: list[kconfig.Request]) -> quick.Begun | None:
@@ -92,7 +106,7 @@ def _begin(source: str, wanted: list[kconfig.Request]) -> quick.Begun | None:
 
 def _objects(composed: str, wanted: list[kconfig.Request]) -> Path:
     digest = hashlib.sha256(kconfig.fragment(wanted).encode()).hexdigest()[:8]
-    return cache.directory("objects") / f"{composed}-{digest}"
+    return cache.place("objects") / f"{composed}-{digest}"
 
 
 def _image(key: str, entry: cache.Entry, source: str, flavour: str) -> Image:
@@ -144,19 +158,22 @@ def _build(
     objects = _objects(composed.name, wanted)
     # Two images of one tree and configuration (an older overlay, say) share the objects.
     with cache.locked(f"objects-{objects.name}"):
+        cache.directory("objects")
         objects.mkdir(exist_ok=True)
+        cache.trusted(objects)
         log = objects / "build.log"
         log.write_text("")
         data = {"release": tree.release, "tree": str(composed), "spec": tree.spec}
         last = _last(objects)
         touched = quick.changed(last) if last else None
         maker = json.dumps({"image": _key(tree, wanted), "maker": _maker()})
-        if last and touched:
+        if last and touched and quick.usable(last):
             if progress:
                 progress(", ".join(touched), 0, len(touched))
             quick.rebuild(last, touched, to, begun)
             (objects / LAST).write_text(maker)
-            return {**data, "library": last.library.name}, [last.library.name, *GUARDED]
+            data |= {"library": last.library.name, cache.LINKED: last.id}
+            return data, [last.library.name, *GUARDED]
         if progress:
             progress("configuring", 0, 0)
         kbuild.configure(composed, objects, wanted)

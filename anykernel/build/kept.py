@@ -10,8 +10,12 @@ import json
 import re
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from anykernel import proc
+from anykernel import cache, proc
+
+if TYPE_CHECKING:
+    from anykernel.build.image import Image
 
 COMMANDS = "commands.json"
 LINK = "link.cmd"
@@ -56,6 +60,15 @@ def keep(objects: Path, to: Path) -> None:
         if command := recorded(objects, image):
             (to / LINK).write_text(command.partition(";")[0])
             break
+
+
+def sound(image: Image, *, read: bool = True) -> None:
+    """Raises cache.Damaged unless all that others are linked and compiled from is as it was kept.
+
+    Types are not: debuginfo looks at those.  read: see cache.sound().
+    """
+    kept = (path for path in cache.listed(image.objects) if path.suffix != ".dwo")
+    cache.sound(kept, read=read)
 
 
 def recorded(objects: Path, name: str) -> str:

@@ -8,6 +8,7 @@ compiled by the commands that it kept, and the kernel is linked again.  Everythi
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from anykernel import cache
 from anykernel.build.compile import commands, compile_c
+from anykernel.build.kept import sound
 from anykernel.build.relink import relink, strip
 
 if TYPE_CHECKING:
@@ -107,7 +109,19 @@ class Begun:
 def begin(last: Image) -> Begun | None:
     """Starts to compile what changed since `last`; None when there is nothing for us to do."""
     names = changed(last)
-    return Begun(last, names) if names else None
+    # What is wrong (a cache that can't be written, say) shows when it is done in earnest.
+    with contextlib.suppress(OSError, cache.CacheError):
+        return Begun(last, names) if names else None
+    return None
+
+
+def usable(last: Image) -> bool:
+    """Whether what an image kept for a link is as it was kept; if not, the image is removed."""
+    try:
+        sound(last)
+    except cache.Damaged:
+        return False
+    return True
 
 
 def rebuild(last: Image, names: list[str], to: Path, begun: Begun | None = None) -> None:

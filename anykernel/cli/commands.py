@@ -233,12 +233,13 @@ def cache_list() -> None:
 @cache.command("verify")
 def cache_verify() -> None:
     """Looks for damage; a damaged entry is removed and will be made again."""
+    from anykernel import cache as store
     from anykernel.cli import stored
 
     damaged = 0
-    for kind in ("sources", "images", "units"):
+    for kind in ("sources", "images", "units", "host"):
         for path in stored.ours(kind):
-            wrong = stored.damage(path) if path.is_dir() else None
+            wrong = store.damage(path) if path.is_dir() and not path.is_symlink() else None
             if wrong and stored.remove(kind, path) is not None:
                 damaged += 1
                 click.echo(f"{kind}/{path.name} was damaged and is removed: {wrong}")

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 from collections.abc import Iterator
@@ -71,37 +70,21 @@ def _locks(kind: str, name: str) -> Iterator[str]:
         for path in cache.directory("locks").iterdir():  # make reads the tree
             if re.fullmatch(rf"objects-{re.escape(name)}-[0-9a-f]{{8}}\.lock", path.name):
                 yield path.stem
-    elif kind in ("images", "units", "sources"):
+    elif kind in ("images", "units", "sources", "host"):
         key = name.removeprefix(cache.PREFIX)
         yield f"{kind}-{key.rpartition('-')[0] if key != name else name}"
 
 
-def damage(path: Path) -> str | None:
-    """What is wrong with an image or a source.  Reads all that its manifest guards."""
-    try:
-        files = json.loads((path / cache.MANIFEST).read_text())["files"]
-        for name, (length, _, sha256) in files.items():
-            if (path / name).stat().st_size != length:
-                return f"{name} has another size"
-            if cache.digest(path / name) != sha256:
-                return f"{name} has other content"
-    except FileNotFoundError as error:
-        return f"{os.path.relpath(error.filename, path)} is missing"
-    except (ValueError, KeyError, TypeError, AttributeError, NotADirectoryError):
-        return f"{cache.MANIFEST} can't be read"
-    return None
-
-
 def about(path: Path) -> str:
-    """What an entry says of itself, if it has a manifest."""
-    try:
-        data = json.loads((path / cache.MANIFEST).read_text())["data"]
-        if "sources" in data:
-            return ", ".join(name.removesuffix(".o") + ".c" for name in data["sources"])
-        parts = [data[key] for key in ("spec", "components") if key in data]
-        return ", ".join([f"Linux {data['release']}", *parts])
-    except (OSError, ValueError, KeyError, TypeError):
-        return ""
+    """What an entry was made from, and of which release, if it says so."""
+    manifest = cache.about(path)
+    data = manifest.get("data", {})
+    if "sources" in data:
+        return ", ".join(name.removesuffix(".o") + ".c" for name in data["sources"])
+    parts = [str(data[key]) for key in ("spec", "components") if key in data]
+    if "release" in data:
+        parts.insert(0, f"Linux {data['release']}")
+    return ", ".join(parts)
 
 
 def size(path: Path) -> int:

@@ -3,18 +3,18 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import hashlib
 import os
 import re
 import subprocess
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from anykernel import cache
 from anykernel.errors import ToolError
-from anykernel.settings import settings
 
 OVERLAY = Path(__file__).resolve().parent.parent / "overlay"
 PROTOCOL = OVERLAY / "host" / "protocol.h"
@@ -38,37 +38,34 @@ def compiled(
     """The file `name` that ``ARGV INPUTS LIBRARIES -o FILE`` makes, in the cache.
 
     argv: the compiler and flags.  depends: what else the result comes from, headers.  hint:
-    what to install where the compiler isn't.  Raises ToolError.
+    what to install where the compiler isn't.  Raises ToolError, CacheError.
     """
     # Paths of ours differ between checkouts, and mean the same.
     known = [flag for flag in [*argv, *libraries] if not flag.startswith(f"-I{OVERLAY}")]
-    digest = hashlib.sha256(repr(known).encode())
+    digest = hashlib.sha256(repr([name, *known]).encode())
     for path in [*inputs, *depends]:
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
-    out = settings().cache_dir / "host" / digest.hexdigest()[:16] / name
-    if out.exists():
-        return out
-    out.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=out.parent, prefix=name)
-    os.close(handle)
-    command = [*argv, *map(str, inputs), *libraries, "-o", temporary]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        os.unlink(temporary)
-        raise ToolError(f"there is no compiler ({argv[0]})", argv=command, hint=hint) from None
-    if done.returncode:
-        os.unlink(temporary)
-        raise ToolError(
-            f"{name} doesn't compile",
-            argv=command,
-            returncode=done.returncode,
-            tail=done.stderr[-2000:],
-        )
-    os.chmod(temporary, 0o755)
-    # Two processes may have compiled it at once: the same bytes, whoever is last.
-    os.replace(temporary, out)
-    return out
+
+    def build(folder: Path) -> tuple[dict[str, Any], list[str]]:
+        out = folder / name
+        command = [*argv, *map(str, inputs), *libraries, "-o", str(out)]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+        except FileNotFoundError:
+            raise ToolError(f"there is no compiler ({argv[0]})", argv=command, hint=hint) from None
+        if done.returncode:
+            if "No space left" in done.stderr:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(out))
+            raise ToolError(
+                f"{name} doesn't compile",
+                argv=command,
+                returncode=done.returncode,
+                tail=done.stderr[-2000:],
+            )
+        out.chmod(0o755)
+        return {"program": name}, [name]
+
+    return cache.make("host", digest.hexdigest()[:16], build).path / name
 
 
 def headers() -> list[Path]:

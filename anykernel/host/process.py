@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from anykernel import cache
 from anykernel.errors import BorderError, HostDied, UsageError
 from anykernel.host import compiled
 from anykernel.host.border import Border
@@ -85,6 +86,7 @@ class Host:
         """Held while commands are filled in, executed and their results read."""
         self.budget = budget
         self._program = program or compiled.host_program()
+        cache.sound([self._program, image.library])
         self.kernels = kernels
         self.network = clock == "network"
         self.real = clock == "real"

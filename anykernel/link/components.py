@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from anykernel.build import Image
+from anykernel.build import Image, kept
 from anykernel.link.objects import Object, read
 from anykernel.link.policy import load
 
@@ -92,7 +92,8 @@ def listed(image: Image) -> tuple[list[str], list[str]]:
 
 @functools.cache
 def objects(image: Image) -> list[Object]:
-    """The objects that an image was linked from, in link order."""
+    """The objects that an image was linked from, in link order.  Raises cache.Damaged."""
+    kept.sound(image, read=False)
     linked, library = ([read(image.objects / n, n) for n in names] for names in listed(image))
     return linked + pulled(linked, library)
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from anykernel import cache
 from anykernel.errors import UsageError
 
 LOCK = threading.RLock()
@@ -17,7 +18,7 @@ LOCK = threading.RLock()
 
 
 def program(vmlinux: Path) -> Any:
-    """A drgn.Program that knows the types of `vmlinux`.  Raises UsageError."""
+    """A drgn.Program that knows the types of `vmlinux`.  Raises UsageError, cache.Damaged."""
     with LOCK:
         return _program(vmlinux)
 
@@ -26,6 +27,9 @@ def program(vmlinux: Path) -> Any:
 def _program(vmlinux: Path) -> Any:
     import drgn
 
+    # libdw maps the files: one that was cut off would kill this process.
+    cache.sound([vmlinux], read=False)
+    _sound((vmlinux.parent / "objects").resolve())
     flags = drgn.PlatformFlags.IS_64_BIT | drgn.PlatformFlags.IS_LITTLE_ENDIAN
     made = drgn.Program(drgn.Platform(drgn.Architecture.X86_64, flags))
     module = made.extra_module(str(vmlinux), create=True)
@@ -37,6 +41,12 @@ def _program(vmlinux: Path) -> Any:
     if module.debug_file_status != drgn.ModuleFileStatus.HAVE:
         raise UsageError(f"{vmlinux} has no debugging information: anykernel build makes it anew")
     return made
+
+
+@functools.cache
+def _sound(objects: Path) -> None:
+    """Raises cache.Damaged unless the types of kept objects are there as they were."""
+    cache.sound((path for path in cache.listed(objects) if path.suffix == ".dwo"), read=False)
 
 
 def path_of(prog: Any) -> Path:

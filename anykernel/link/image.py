@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from anykernel import cache
-from anykernel.build import Image
+from anykernel.build import Image, again, kept
 from anykernel.build.relink import relink, strip
 from anykernel.errors import BuildError
 from anykernel.link import debuginfo, policy
@@ -37,8 +37,16 @@ def link_image(image: Image, components: Iterable[str], folders: Iterable[Path] 
     components: names as `anykernel components` shows them, or the name of an image of the policy;
     an empty list is the base alone.  folders: further stub policies.
 
-    Raises UsageError for an unknown component, PolicyError, BuildError.
+    Raises UsageError for an unknown component, PolicyError, BuildError, CacheError.
     """
+    try:
+        return _linked(image, components, folders)
+    except cache.Damaged:  # the whole kernel's entry, which is removed
+        again(image)
+        return _linked(image, components, folders)
+
+
+def _linked(image: Image, components: Iterable[str], folders: Iterable[Path]) -> Image:
     rules = policy.load(folders)
     wanted = [name for one in components for name in rules.images.get(one, (one,))]
     selection = select(image, wanted, rules)
@@ -67,6 +75,7 @@ def ledger(image: Image) -> list[Stub]:
 def _make(
     image: Image, selection: Selection, rules: policy.Policy, to: Path
 ) -> tuple[dict[str, Any], list[str]]:
+    kept.sound(image)
     paths = {symbol: one.path for symbol, one in homes(objects(image)).items()}
     have = {s for one in selection.objects for s in one.defined | one.weak}
     rules = offered(image, rules, selection.missing)

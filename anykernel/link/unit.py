@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from anykernel import cache, proc
-from anykernel.build import Image
+from anykernel.build import Image, again, kept
 from anykernel.build.compile import LIKE, compile_c
 from anykernel.errors import BuildError, ToolError, UsageError
 from anykernel.link import debuginfo, policy
@@ -67,8 +67,17 @@ class Spec:
 def link_unit(image: Image, spec: Spec, folders: Iterable[Path] = ()) -> Image:
     """The library of a unit; cached.  Its ledger lists the mocks.
 
-    Raises UsageError for a file that the kernel wasn't built from, BuildError, PolicyError.
+    Raises UsageError for a file that the kernel wasn't built from, BuildError, PolicyError,
+    CacheError.
     """
+    try:
+        return _linked(image, spec, folders)
+    except cache.Damaged:  # the whole kernel's entry, which is removed
+        again(image)
+        return _linked(image, spec, folders)
+
+
+def _linked(image: Image, spec: Spec, folders: Iterable[Path]) -> Image:
     rules = policy.load_unit(folders)
     chosen, compiled = _choose(image, spec, rules)
     runtime = b"".join((RUNTIME / name).read_bytes() for name in ("unit.c", "unit.h", "unit.lds"))
@@ -127,6 +136,7 @@ def _object(name: str, everything: dict[str, Object]) -> str:
 def _make(
     image: Image, chosen: list[Object], compiled: list[str], rules: Policy, to: Path
 ) -> tuple[dict[str, Any], list[str]]:
+    kept.sound(image)
     with tempfile.TemporaryDirectory(prefix="anykernel-unit-") as scratch:
         work = Path(scratch)
         with ThreadPoolExecutor(settings().jobs) as threads:

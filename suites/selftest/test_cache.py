@@ -107,8 +107,17 @@ def test_a_manifest_of_other_types_is_damage(entry: cache.Entry, files: object) 
 
 def test_a_copied_cache_is_whole(entry: cache.Entry, own_cache: Path) -> None:
     """cp -r changes times, not content."""
-    shutil.copytree(entry.path, own_cache / "things/copy", copy_function=shutil.copyfile)
-    assert cache.load("things", "copy") is not None
+    copy = own_cache.with_name("copy")
+    shutil.copytree(own_cache, copy, copy_function=shutil.copyfile)
+    shutil.rmtree(own_cache)
+    copy.rename(own_cache)
+    assert cache.load("things", "one") == entry
+
+
+def test_an_entry_under_another_name_is_not_believed(entry: cache.Entry) -> None:
+    entry.path.rename(entry.path.with_name("two"))
+    assert cache.load("things", "two") is None
+    assert cache.load("things", "one") is None
 
 
 def _count(folder: Path, counter: Path) -> tuple[dict[str, Any], list[str]]:

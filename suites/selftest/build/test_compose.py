@@ -201,3 +201,80 @@ def test_a_worktree_of_git(tiny_tree: Path) -> None:
     (tiny_tree / ".git").write_text("gitdir: /elsewhere/.git/worktrees/tiny\n")
     tree = Tree(tiny_tree, "6.1.999", str(tiny_tree), "folder-1", live=True)
     assert not os.path.lexists(compose(tree) / ".git")
+
+
+def everything(folder: Path) -> dict[str, tuple[str, int, bytes]]:
+    """All that is in a folder: type, time and content by name; nothing is followed."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        status = path.lstat()
+        content = os.fsencode(os.readlink(path)) if path.is_symlink() else b""
+        if path.is_file() and not path.is_symlink():
+            content = path.read_bytes()
+        kind = "link" if path.is_symlink() else "folder" if path.is_dir() else "file"
+        found[str(path.relative_to(folder))] = (kind, status.st_mtime_ns, content)
+    return found
+
+
+@pytest.mark.parametrize("absolute", [False, True], ids=["relative", "absolute"])
+@pytest.mark.parametrize("where", ["inside", "outside"])
+@pytest.mark.parametrize(
+    "name", ["arch", "arch/lib", "include", "include/config", "scripts", "net"]
+)
+def test_folders_that_are_links(
+    tiny_tree: Path, tmp_path: Path, name: str, where: str, absolute: bool
+) -> None:
+    """Neither the tree nor what its links lead to is written to or removed from."""
+    for file in (
+        "arch/lib/own.c",
+        "include/config/auto.conf",
+        "include/generated/a.h",
+        "scripts/x",
+    ):
+        (tiny_tree / file).parent.mkdir(parents=True, exist_ok=True)
+        (tiny_tree / file).write_text("the user's\n")
+    elsewhere = (tiny_tree if where == "inside" else tmp_path) / "elsewhere"
+    (tiny_tree / name).rename(elsewhere)
+    link = tiny_tree / name
+    link.symlink_to(elsewhere if absolute else os.path.relpath(elsewhere, link.parent))
+    before = everything(tmp_path / "tiny"), everything(elsewhere)
+    for _ in range(2):
+        composed = compose(fetch(str(tiny_tree)))
+        assert (everything(tmp_path / "tiny"), everything(elsewhere)) == before
+    for file in ("net/echo.c", "arch/x86/entry/syscalls/syscall_64.tbl", "scripts/x"):
+        assert (composed / file).read_bytes() == (tiny_tree / file).read_bytes()
+    assert (composed / "arch/lib/Makefile").read_bytes() == (OVERLAY / "lib/Makefile").read_bytes()
+    for gone in ("arch/lib/own.c", "include/config", "include/generated"):
+        assert not os.path.lexists(composed / gone), gone
+
+
+def test_what_is_written_through_a_link_inside_stays_inside(tiny_tree: Path) -> None:
+    (tiny_tree / "scripts").mkdir()
+    (tiny_tree / "scripts/net").symlink_to("../net")
+    before = everything(tiny_tree)
+    composed = compose(fetch(str(tiny_tree)))
+    (composed / "scripts/net/echo.o").write_text("object")
+    assert (composed / "net/echo.o").exists()
+    assert everything(tiny_tree) == before
+
+
+def test_a_composed_tree_of_links_is_mended(tiny_tree: Path) -> None:
+    """As an older version made it, or somebody by hand."""
+    before = everything(tiny_tree)
+    composed = compose(fetch(str(tiny_tree)))
+    for name in ("arch", "net", "arch/lib/kernel"):
+        if not (composed / name).is_dir():
+            continue
+        cache.remove(composed / name)
+        (composed / name).symlink_to(tiny_tree / "net")
+    compose(fetch(str(tiny_tree)))
+    assert everything(tiny_tree) == before
+    assert (composed / "arch/lib/Makefile").read_bytes() == (OVERLAY / "lib/Makefile").read_bytes()
+
+
+def test_a_source_that_is_a_composed_tree(tiny_tree: Path) -> None:
+    """Its note of what its links lead to is its own."""
+    (tiny_tree / ".anykernel-source").write_text("the user's")
+    compose(fetch(str(tiny_tree)))
+    compose(fetch(str(tiny_tree)))
+    assert (tiny_tree / ".anykernel-source").read_text() == "the user's"
