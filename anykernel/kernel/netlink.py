@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
-"""pyroute2 over the kernel's own netlink sockets: its IPRoute, its parser, our transport.
+"""pyroute2 over the kernel's own netlink sockets: its classes, its parser, our transport.
 
-pyroute2 is built on asyncio.  It gets an event loop of ours, which has no selector and no thread:
-when nothing else is to do, it reads the kernel's socket, and that lets the kernel run.
+pyroute2 is built on asyncio; it gets an event loop of ours (loop.py).
 """
 
 from __future__ import annotations
@@ -10,210 +9,125 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-import sys
 import threading
-from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from anykernel.errors import KernelError, UsageError
+from anykernel.kernel.loop import KernelLoop
 
 if TYPE_CHECKING:
     from anykernel.kernel.process import Process
     from anykernel.kernel.sockets import Socket
 
-MESSAGE_MOST = 1 << 18
 _PATCHING = threading.RLock()
 """Held while a class of pyroute2 is changed for a moment."""
-
-
-class Transport(asyncio.DatagramTransport):
-    """A netlink socket of the kernel, for a protocol."""
-
-    def __init__(self, sock: Socket, protocol: Any) -> None:
-        super().__init__()
-        self.socket, self.protocol = sock, protocol
-        self._closing = False
-
-    def receive(self, block: bool) -> bool:
-        """Hands one datagram on; False when there is none."""
-        if self._closing:
-            return False
-        try:
-            flags = 0 if block else socket.MSG_DONTWAIT
-            data, address = self.socket.recvfrom(MESSAGE_MOST, flags)
-        except BlockingIOError:
-            return False
-        except OSError as error:
-            self.protocol.error_received(error)
-            return True
-        self.protocol.datagram_received(data, address)
-        return True
-
-    def is_closing(self) -> bool:
-        return self._closing
-
-    def close(self) -> None:
-        """Closes the socket, too."""
-        self._closing = True
-        with contextlib.suppress(KernelError):
-            self.socket.close()
-
-    abort = close
-
-
-class KernelLoop(asyncio.AbstractEventLoop):
-    """The least event loop that runs pyroute2's coroutines, in the caller's thread."""
-
-    def __init__(self) -> None:
-        self._ready: deque[asyncio.Handle] = deque()
-        self._transports: list[Transport] = []
-        self._generators: set[Any] = set()
-        self._closed = False
-        self._running = False
-
-    # What asyncio's own objects ask for
-
-    def get_debug(self) -> bool:
-        return False
-
-    def is_running(self) -> bool:
-        return self._running
-
-    def is_closed(self) -> bool:
-        return self._closed
-
-    def create_future(self) -> asyncio.Future[Any]:
-        return asyncio.Future(loop=self)
-
-    def create_task(self, coro: Any, **options: Any) -> asyncio.Task[Any]:
-        return asyncio.Task(coro, loop=self)
-
-    def call_soon(  # type: ignore[override]
-        self, callback: Callable[..., Any], *args: Any, context: Any = None
-    ) -> asyncio.Handle:
-        handle = asyncio.Handle(callback, args, self, context)
-        self._ready.append(handle)
-        return handle
-
-    call_soon_threadsafe = call_soon  # type: ignore[assignment]
-
-    def call_exception_handler(self, context: dict[str, Any]) -> None:
-        """Nothing is logged: errors of coroutines reach the caller."""
-
-    async def create_datagram_endpoint(  # type: ignore[override]
-        self, protocol_factory: Any, **options: Any
-    ) -> Any:
-        protocol = protocol_factory()
-        transport = Transport(options["sock"], protocol)
-        self._transports.append(transport)
-        protocol.connection_made(transport)
-        return transport, protocol
-
-    # Running
-
-    def run_until_complete(self, future: Any) -> Any:
-        """Runs until `future` is done.  Deadlock when the kernel has no answer for it."""
-        if self._closed:
-            raise RuntimeError("Event loop is closed")
-        outer = self._leave()
-        task = asyncio.ensure_future(future, loop=self)
-        self._enter()
-        self._running = True
-        try:
-            while not task.done():
-                self._turn(block=True)
-            return task.result()
-        finally:
-            if not task.done():
-                # The kernel is dead or deadlocked: end the task, quietly.
-                task.cancel()
-                with contextlib.suppress(Exception):
-                    while self._ready:
-                        self._ready.popleft()._run()
-            self._running = False
-            self._leave(*outer)
-
-    def _enter(self) -> None:
-        asyncio._set_running_loop(self)
-        sys.set_asyncgen_hooks(self._generators.add, self._finalize)
-
-    @staticmethod
-    def _leave(loop: Any = None, hooks: tuple[Any, Any] = (None, None)) -> tuple[Any, Any]:
-        """Another loop is the thread's; which was, with its hooks."""
-        before = asyncio._get_running_loop(), tuple(sys.get_asyncgen_hooks())
-        asyncio._set_running_loop(loop)
-        sys.set_asyncgen_hooks(*hooks)
-        return before
-
-    def _turn(self, block: bool) -> None:
-        if self._ready:
-            for _ in range(len(self._ready)):
-                handle = self._ready.popleft()
-                if not handle.cancelled():
-                    handle._run()
-            return
-        received = [transport.receive(block=False) for transport in self._transports]
-        if any(received):
-            return
-        if not self._transports:
-            raise UsageError("this coroutine waits for something that isn't the kernel")
-        if block:
-            self._leave()  # programs of a network have loops of their own in the same thread
-            try:
-                self._transports[0].receive(block=True)
-            finally:
-                self._enter()
-
-    def _finalize(self, generator: Any) -> None:
-        self._generators.discard(generator)
-        if not self._closed:
-            self.create_task(generator.aclose())
-
-    async def shutdown_asyncgens(self) -> None:
-        generators, self._generators = list(self._generators), set()
-        for generator in generators:
-            await generator.aclose()
-
-    def stop(self) -> None:
-        pass
-
-    def close(self) -> None:
-        self._closed = True
-        self._ready.clear()
-        self._transports.clear()
+SOL_NETLINK, LISTEN_ALL_NSID, EXT_ACK, GET_STRICT_CHK = 270, 8, 11, 12
+NAMESPACES = (
+    "namespaces are processes' here: fork() a process, unshare() or setns() there, and make the "
+    "object with its netlink()"
+)
+MACHINE = "it would lead to the machine's own kernel"
+FIXED = "the kernel chooses a socket's address"
+USELESS = "it has no effect"
+REFUSED = {
+    "fileno": MACHINE,
+    "flags": NAMESPACES,
+    "libc": MACHINE,
+    "netns": NAMESPACES,
+    "netns_path": NAMESPACES,
+    "async_qsize": USELESS,
+    "pid": FIXED,
+    "port": FIXED,
+    "rcvsize": USELESS,
+    "target": MACHINE,
+    "telemetry": "it would send to a server of the machine's",
+    "use_event_loop": "it has one of ours",
+    "use_socket": "it has one of the kernel's",
+}
+"""Options of pyroute2's classes that can't be served, and why."""
+INSTEAD = {
+    "NDB": "works with threads of its own: use IPRoute",
+    "IPDB": "is no more: use IPRoute",
+    "Ethtool": "asks the machine's own kernel, by ioctl: use NlEthtool, or ioctl() on a socket",
+    "WiSet": "opens its socket itself: give it one, WiSet(sock=kernel.netlink(IPSet))",
+    "NetNS": f"would enter a namespace of the machine: {NAMESPACES}",
+    "NSPopen": "starts programs on the machine: it can't reach this kernel",
+}
+"""Classes of pyroute2 that can't be served, and what can."""
 
 
 class _OurTransport:
-    """While a class of pyroute2 makes its object: gives it a socket and an event loop of ours.
+    """While a class of pyroute2 makes its object: gives each of its sockets one of the kernel, an
+    event loop and a queue of ours.
 
     Not all of its classes take them as arguments, so they are put in where all of them end up.
     """
 
-    def __init__(self, core: Any, sock: Socket) -> None:
-        self._core, self._sock = core, sock
+    def __init__(self, core: Any, process: Process, options: _Options) -> None:
+        self._core, self._process, self._options = core, process, options
         self._init: Any = None
+        self.made: list[Any] = []
 
-    def __enter__(self) -> None:
-        sock, init = self._sock, self._core.__init__
-        address = sock.getsockname()[0]
-        self._init = init
-
-        def bind(groups: int = 0, pid: int | None = None, **options: Any) -> None:
-            """The socket has its address already; only groups are new."""
-            sock.bind((address, groups))
-
-        def begin(core: Any, *args: Any, **options: Any) -> None:
-            loop = KernelLoop()  # type: ignore[abstract]  # the rest is NotImplementedError
-            init(core, *args, **{**options, "use_socket": sock, "use_event_loop": loop})
-            core._sync_bind = bind
-            # Requests carry the socket's own address, not the process id of this test run.
-            core.status["epid"] = address
-
-        self._core.__init__ = begin
+    def __enter__(self) -> _OurTransport:
+        self._init = self._core.__init__
+        self._core.__init__ = self._begin()
+        return self
 
     def __exit__(self, *exc: object) -> None:
         self._core.__init__ = self._init
+
+    def _begin(self) -> Callable[..., None]:
+        init, process, options = self._init, self._process, self._options
+
+        def begin(core: Any, *args: Any, **kwargs: Any) -> None:
+            family = core.spec.status["family"] if options.protocol is None else options.protocol
+            sock = process.socket(socket.AF_NETLINK, socket.SOCK_RAW, family)
+            sock.bind((0, 0))
+            loop = KernelLoop()  # type: ignore[abstract]  # the rest is NotImplementedError
+            init(core, *args, **{**kwargs, "use_socket": sock, "use_event_loop": loop})
+            address = sock.getsockname()[0]
+            # Requests carry the socket's own address, not the process id of this test run.
+            core.status["epid"] = address
+            core.status["ext_ack"] = options.ext_ack
+            options.set(sock, core.status)
+            core.local.msg_queue = _queue(core)
+            close = core.close
+
+            def bind(groups: int = 0, pid: int | None = None, **unused: Any) -> None:
+                """The socket has its address already; only groups are new."""
+                if pid is not None:
+                    raise UsageError("a netlink socket's address is the kernel's choice: no pid=")
+                sock.bind((address, groups & 0xFFFFFFFF))
+
+            def close_all(*args: Any, **kwargs: Any) -> None:
+                close(*args, **kwargs)
+                with contextlib.suppress(KernelError):
+                    sock.close()
+
+            core._sync_bind, core.close = bind, close_all
+            self.made.append(core)
+
+        return begin
+
+
+def _queue(core: Any) -> Any:
+    """Where a socket's messages wait.  Who asks for one that isn't there reads the socket, whatever
+    event loop it runs in: asyncio's own can't watch sockets of the kernel."""
+    from pyroute2.netlink.core import CoreMessageQueue
+
+    class Queue(CoreMessageQueue):  # type: ignore[misc]
+        async def get(self, tag: int) -> Any:
+            queue = self.queues[tag]
+            if queue.empty() and not core.local.transport.receive(block=False):
+                await asyncio.sleep(0)  # another task may be about to ask for what comes
+            while queue.empty():
+                core.local.transport.receive(block=True)
+            message = queue.get_nowait()
+            queue.task_done()
+            return message
+
+    return Queue(event_loop=core.use_event_loop)
 
 
 def _keep_to_this_thread(core: Any) -> None:
@@ -231,15 +145,57 @@ def _keep_to_this_thread(core: Any) -> None:
     core.setup_event_loop = setup
 
 
+class _Options(NamedTuple):
+    """What is set on each socket."""
+
+    protocol: int | None
+    """Of the socket, if not the class's own."""
+    ext_ack: bool
+    buffers: dict[int, int]
+    """By SO_SNDBUF, SO_RCVBUF."""
+
+    def set(self, sock: Socket, status: Any) -> None:
+        for option, value in self.buffers.items():
+            sock.setsockopt(socket.SOL_SOCKET, option, value)
+        wanted = {
+            EXT_ACK: self.ext_ack,
+            LISTEN_ALL_NSID: status["all_ns"],
+            GET_STRICT_CHK: status["strict_check"],
+        }
+        for option, on in wanted.items():
+            if on:
+                sock.setsockopt(SOL_NETLINK, option, 1)
+
+
+def _check_class(cls: Any) -> None:
+    """Raises UsageError for what doesn't work over sockets of ours, and says what to take."""
+    from pyroute2.netlink.core import SyncAPI
+    from pyroute2.netlink.nlsocket import AsyncNetlinkSocket
+
+    if not isinstance(cls, type):
+        raise UsageError(f"netlink() takes a class of pyroute2, such as IPRoute, not {cls!r}")
+    for base in cls.__mro__:
+        if base.__name__ in INSTEAD and base.__module__.startswith("pyroute2"):
+            raise UsageError(f"pyroute2's {cls.__name__} {INSTEAD[base.__name__]}")
+    if not issubclass(cls, (SyncAPI, AsyncNetlinkSocket)):
+        raise UsageError(
+            f"{cls.__name__} is no netlink socket: netlink() takes a class of pyroute2 such as "
+            "IPRoute, NFTSocket or WireGuard"
+        )
+
+
 def open_netlink(process: Process, cls: Any = None, **options: Any) -> Any:
     """An object of a class of pyroute2 (default: IPRoute) that talks to the kernel under test.
 
-    `options` are the class's own; `protocol` is the netlink protocol of its socket, needed for
-    classes that aren't for NETLINK_ROUTE: ``kernel.netlink(NFTables, protocol=12)``.  Raises
-    UsageError when pyroute2 is too old for an event loop of ours.
+    `options` are the class's own; `protocol`: the netlink protocol of its socket, where it isn't
+    the class's own.  The kernel's extended error texts are part of errors unless ext_ack=False.
+    The methods of Async classes are coroutines for any event loop, asyncio.run() included.  Raises
+    UsageError for classes and options that can't be served, when the kernel lacks what the class
+    talks to, and when pyroute2 is too old for an event loop of ours.
     """
     import pyroute2
     from pyroute2.netlink import core
+    from pyroute2.netlink.exceptions import NetlinkError
 
     base = getattr(core, "AsyncCoreSocket", None)
     if base is None:
@@ -247,12 +203,34 @@ def open_netlink(process: Process, cls: Any = None, **options: Any) -> Any:
             f"pyroute2 {pyroute2.__version__} can't use the kernel's sockets: "
             "install pyroute2 0.9.1 or newer"
         )
-    protocol = options.pop("protocol", socket.NETLINK_ROUTE)
-    sock = process.socket(socket.AF_NETLINK, socket.SOCK_RAW, protocol)
-    sock.bind((0, 0))
-    with _PATCHING, _OurTransport(base, sock):
-        made = (pyroute2.IPRoute if cls is None else cls)(**options)
-    # Some requests pyroute2 would answer itself, with the machine's own kernel.
-    made.asyncore.request_proxy = None
-    _keep_to_this_thread(made.asyncore)
+    cls = pyroute2.IPRoute if cls is None else cls
+    _check_class(cls)
+    for name in options:
+        if name in REFUSED:
+            raise UsageError(f"netlink() can't have {name}=: {REFUSED[name]}")
+    buffers = {
+        option: options[name]
+        for name, option in (("sndbuf", socket.SO_SNDBUF), ("rcvbuf", socket.SO_RCVBUF))
+        if name in options
+    }
+    common = _Options(options.pop("protocol", None), bool(options.pop("ext_ack", True)), buffers)
+    transport = _OurTransport(base, process, common)
+    try:
+        with _PATCHING, transport:
+            made = cls(**options)
+    except TypeError as error:
+        raise UsageError(f"pyroute2's {cls.__name__} doesn't take that: {error}") from error
+    except (OSError, NetlinkError, LookupError) as error:
+        for one in transport.made:
+            one.close()
+        raise UsageError(
+            f"pyroute2's {cls.__name__} finds nobody to talk to in this kernel, lacks a right "
+            f"there, or is only a base of others: {error!r}"
+        ) from error
+    if not transport.made:
+        raise UsageError(f"pyroute2's {cls.__name__} opens no netlink socket of its own")
+    for one in transport.made:
+        # Some requests pyroute2 would answer itself, with the machine's own kernel.
+        one.request_proxy = None
+        _keep_to_this_thread(one)
     return made
