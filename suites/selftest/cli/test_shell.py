@@ -206,7 +206,7 @@ def test_ipython(kernel: Kernel, tmp_path: Path) -> None:
         assert "dev_open+" in said and "Traceback" not in said
         made.type("restart().os.getpid() + kernel.os.getpid() + 40\r")
         made.until("42", "In [3]:")
-        made.type("\x04")
+        made.type("exit\r")
         assert made.process.wait(ENOUGH) == 0
     finally:
         made.close()
