@@ -3,15 +3,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
 
-from anykernel.cli.options import FLAVOUR, SOURCE, booting, image_of, whole
+from anykernel.cli.options import FLAVOUR, JSON, SOURCE, booting, image_of, whole
+
+UNSAID = click.core.ParameterSource.DEFAULT
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -24,12 +28,17 @@ def cli() -> None:
 
 
 @cli.command()
-def doctor() -> None:
+@JSON
+def doctor(as_json: bool) -> None:
     """Says what is missing on this machine, and how to get it."""
     from anykernel.cli.doctor import checks
 
+    found = list(checks())
+    if as_json:
+        click.echo(json.dumps([asdict(check) for check in found], indent=1))
+        sys.exit(0 if all(check.ok for check in found) else 1)
     wrong = []
-    for check in checks():
+    for check in found:
         mark = click.style("ok     ", fg="green") if check.ok else click.style("missing", fg="red")
         click.echo(f"{mark} {check.what}" + ("" if check.ok else f": {check.why}"))
         if not check.ok:
@@ -43,7 +52,8 @@ def doctor() -> None:
 @cli.command()
 @whole
 @click.option("--quiet", is_flag=True, help="Print only the library's path.")
-def build(source: str, flavour: str, config: tuple[str, ...], quiet: bool) -> None:
+@JSON
+def build(source: str, flavour: str, config: tuple[str, ...], quiet: bool, as_json: bool) -> None:
     """Builds a kernel (once) and says where it is.
 
     The first build takes minutes, what is in the cache is there at once.
@@ -51,6 +61,12 @@ def build(source: str, flavour: str, config: tuple[str, ...], quiet: bool) -> No
     image = image_of(source, flavour, config)
     if quiet:
         click.echo(image.library)
+        return
+    if as_json:
+        said = {name: getattr(image, name) for name in ("id", "release", "source", "flavour")}
+        paths = ("library", "vmlinux", "config", "tree")
+        said |= {name: str(getattr(image, name)) for name in paths}
+        click.echo(json.dumps(said, indent=1))
         return
     click.echo(f"Linux {image.release}, flavour {flavour}, image {image.id}")
     click.echo(f"library  {image.library}\nsymbols  {image.vmlinux}\ntree     {image.tree}")
@@ -60,11 +76,9 @@ def build(source: str, flavour: str, config: tuple[str, ...], quiet: bool) -> No
 @click.argument("name", required=False)
 @SOURCE
 @FLAVOUR
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@JSON
 def components(name: str | None, source: str, flavour: str, as_json: bool) -> None:
     """Lists the parts that a kernel is made of; with NAME, all about one."""
-    import json
-
     from anykernel.cli.components import as_dict, details, table
     from anykernel.link.components import components as parts
     from anykernel.link.components import find
@@ -91,7 +105,7 @@ def components(name: str | None, source: str, flavour: str, as_json: bool) -> No
     type=click.Path(path_type=Path),
     help="A folder of further stub policies; may be given again.",
 )
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@JSON
 @click.option(
     "--write",
     "folder",
@@ -112,8 +126,6 @@ def stubs(
     IMAGE is the name of one of the policy's images, or components with commas between. Without
     IMAGE: all named images, and grants that none of them needs.
     """
-    import json
-
     from anykernel.cli import stubs as show
 
     if image is not None and folder is not None:
@@ -188,6 +200,9 @@ def suite(name: str | None, source: str, flavour: str, pytest_arguments: tuple[s
     from anykernel.cli.suites import find, names
 
     if name is None:
+        context = click.get_current_context()
+        if any(context.get_parameter_source(one) is not UNSAID for one in ("source", "flavour")):
+            raise click.UsageError(f"which suite? There are: {', '.join(names())}")
         click.echo("\n".join(names()))
         return
     folder = find(name)

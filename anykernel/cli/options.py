@@ -91,6 +91,9 @@ BOOTING = (
 )
 
 
+JSON = click.option("--json", "as_json", is_flag=True, help="For programs.")
+
+
 def whole(command: F) -> F:
     """--source, --flavour and --config."""
     for option in (CONFIG, FLAVOUR, SOURCE):

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -65,6 +66,22 @@ def test_doctor_finds_nothing_on_a_machine_that_builds(kernel: Kernel) -> None:
     done = run("doctor")
     assert done.returncode == 0, done.stdout
     assert "missing" not in done.stdout
+
+
+def test_doctor_for_programs(kernel: Kernel, tmp_path: Path) -> None:
+    found = json.loads(run("doctor", "--json").stdout)
+    assert all(one["ok"] for one in found) and "gcc" in " ".join(one["what"] for one in found)
+    done = run("doctor", "--json", env={"PATH": str(tmp_path)})
+    assert done.returncode == 1
+    assert {"flex", "bc"} <= {one["package"] for one in json.loads(done.stdout) if not one["ok"]}
+
+
+def test_build_for_programs(kernel: Kernel) -> None:
+    image = kernel.image
+    said = run("build", "--source", image.source, "--flavour", image.flavour, "--json").stdout
+    found = json.loads(said)
+    assert found["id"] == image.id and found["release"] == image.release
+    assert Path(found["library"]) == image.library and Path(found["vmlinux"]).exists()
 
 
 def test_doctor_names_packages(tmp_path: Path) -> None:

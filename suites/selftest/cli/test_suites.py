@@ -24,6 +24,12 @@ def test_a_refusal_comes_before_a_build() -> None:
     assert "did you mean smoke?" in said
 
 
+@pytest.mark.parametrize("option", ["--source", "--flavour"])
+def test_a_kernel_without_a_suite(option: str) -> None:
+    """It would be ignored."""
+    assert "which suite? There are: dce, fuzz" in fails("suite", option, "/nowhere")
+
+
 def test_every_suite_has_tests() -> None:
     for name in suites.names():
         assert list(suites.find(name).glob("test_*.py"))
