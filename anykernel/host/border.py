@@ -104,6 +104,10 @@ class Border:
             found = self._parts[index] = Part(self, index)
         return found
 
+    def interrupt(self, on: bool) -> None:
+        """Whether the host is to end the command that runs, as soon as its kernel lets it."""
+        self._header.interrupt = on
+
     # -- checks ---------------------------------------------------------------------------
 
     def lie(self, field: str, value: object, should: str) -> BorderError:

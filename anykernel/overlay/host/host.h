@@ -154,6 +154,8 @@ void catch_up(struct kernel *k);
 /* Lets time pass until `until`, 0: none.  False: the client is asked for something first. */
 bool run_until(struct kernel *k, uint64_t until);
 bool settle(struct kernel *k, uint64_t until);
+/* The client wants the running command to end. */
+bool interrupted(void);
 /* commands.c */
 void wake_client(void);
 _Noreturn void serve(void);

@@ -334,7 +334,7 @@ static uint32_t net_run(struct hk_command *c)
 
 	drop_codes();
 
-	while (more && !net->back_count) {
+	while (more && !net->back_count && !interrupted()) {
 		if (engine_pauses())
 			return HK_AGAIN;
 		more = engine_step(c->args[0]);

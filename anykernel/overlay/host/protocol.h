@@ -145,6 +145,9 @@ struct hk_header {
 	uint64_t wire_taken;	/* set by the client: where it has read to */
 	uint64_t events;	/* of the network, since the host's start */
 	uint64_t progress;	/* ns: when a job last ended a round */
+	uint32_t interrupt;	/* set by the client: the running command is to end soon, as one
+				 * that nobody waits for any more */
+	uint32_t reserved;
 };
 
 enum hk_clock {

@@ -9,6 +9,14 @@
  * kernel always has some housekeeping timer, so "no deadline" alone is rare. */
 #define HORIZON (24UL * 3600 * 1000000000)
 
+/* How long a real clock's sleep may keep the client from being heard. */
+#define NAP 20000000UL
+
+bool interrupted(void)
+{
+	return __atomic_load_n(&header()->interrupt, __ATOMIC_RELAXED);
+}
+
 static void jump(struct kernel *k, uint64_t to)
 {
 	if (options.clock != HK_REAL) {
@@ -16,8 +24,8 @@ static void jump(struct kernel *k, uint64_t to)
 			k->state.now = to;
 		return;
 	}
-	while (clock_now(k) < to) {
-		uint64_t ns = to - k->state.now;
+	while (clock_now(k) < to && !interrupted()) {
+		uint64_t ns = to - k->state.now < NAP ? to - k->state.now : NAP;
 		struct timespec ts = { ns / 1000000000, ns % 1000000000 };
 
 		nanosleep(&ts, NULL);
@@ -101,11 +109,12 @@ void kernel_post(struct kernel *k, uint32_t task)
 enum passed {
 	BACK,	/* what was waited for is there */
 	OVER,	/* the limit is reached first */
+	ENDED,	/* the client has interrupted it */
 	PAUSE	/* the client is asked for something */
 };
 
-/* Runs until `task` is back or time would pass `limit`. */
-static enum passed run_task(struct kernel *k, struct lib_task *task, uint64_t limit)
+/* Runs until `task` is back or time would pass `limit`; `heeds`: or the client interrupts. */
+static enum passed run_task(struct kernel *k, struct lib_task *task, uint64_t limit, bool heeds)
 {
 	struct lib_event event;
 
@@ -114,6 +123,8 @@ static enum passed run_task(struct kernel *k, struct lib_task *task, uint64_t li
 		while (task->state == LIB_TASK_POSTED) {
 			if (engine_pauses())
 				return PAUSE;
+			if (heeds && interrupted())
+				return ENDED;
 			if (!engine_step(limit))
 				return OVER;
 		}
@@ -127,6 +138,8 @@ static enum passed run_task(struct kernel *k, struct lib_task *task, uint64_t li
 			continue;
 		if (event.deadline > limit)
 			return OVER;
+		if (heeds && interrupted())
+			return ENDED;
 		jump(k, event.deadline);
 	}
 }
@@ -146,22 +159,22 @@ uint32_t run_call(struct kernel *k, struct hk_command *c)
 	bool resumed = c->op == HK_RESUME;
 	uint64_t limit = resumed ? c->args[0] : clock_now(k) + (timed ? c->timeout : HORIZON);
 	bool waits = c->op == HK_WAIT || (resumed && c->args[1]);
-	enum passed passed = c->op == HK_POST ? BACK : run_task(k, task, limit);
+	enum passed passed = c->op == HK_POST ? BACK : run_task(k, task, limit, true);
 	uint32_t status = HK_OK;
 
 	if (passed == PAUSE) {
 		c->extra = limit;
 		return HK_AGAIN;
 	}
-	if (passed == OVER) {
-		status = timed ? HK_TIMEOUT : HK_DEADLOCK;
-		if (timed)
+	if (passed != BACK) {
+		status = timed || passed == ENDED ? HK_TIMEOUT : HK_DEADLOCK;
+		if (timed && passed == OVER)
 			jump(k, limit);
 		/* Who only waits for another's call leaves it alone. */
 		if (waits)
 			return status;
 		k->cancel(c->slot);
-		if (run_task(k, task, clock_now(k) + 1000000000) != BACK)
+		if (run_task(k, task, clock_now(k) + 1000000000, false) != BACK)
 			return HK_STUCK;
 		/* It may have ended by itself at the last moment. */
 		if (!task->cancelled)
@@ -182,17 +195,17 @@ bool run_until(struct kernel *k, uint64_t until)
 		do
 			if (engine_pauses())
 				return false;
-		while (engine_step(until));
+		while (!interrupted() && engine_step(until));
 		return true;
 	}
 	for (;;) {
 		uint64_t deadline = run_idle(k);
 
-		if (!until || deadline > until)
+		if (!until || deadline > until || interrupted())
 			break;
 		jump(k, deadline);
 	}
-	if (until)
+	if (until && !interrupted())
 		jump(k, until);
 	return true;
 }
@@ -205,7 +218,7 @@ bool settle(struct kernel *k, uint64_t until)
 	for (;;) {
 		uint64_t deadline = run_idle(k);
 
-		if (deadline > until)
+		if (deadline > until || interrupted())
 			return true;
 		jump(k, deadline);
 	}

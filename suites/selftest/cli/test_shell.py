@@ -210,3 +210,16 @@ def test_ipython(kernel: Kernel, tmp_path: Path) -> None:
         assert made.process.wait(ENOUGH) == 0
     finally:
         made.close()
+
+
+def test_ctrl_c_ends_a_call_and_keeps_the_kernel(terminal: Terminal) -> None:
+    terminal.type("kernel.write_text('/tmp/x', 'kept')\r")
+    terminal.until(">>> ")
+    terminal.type("kernel.clock.advance(1e9)\r")
+    terminal.until("\n")
+    time.sleep(1)  # it is in the call, or will be: it would take minutes
+    terminal.type("\x03")
+    said = terminal.until("KeyboardInterrupt", ">>> ")
+    assert "Traceback" not in said
+    terminal.type("kernel.read_text('/tmp/x'), kernel.os.getpid() + 40\r")
+    terminal.until("('kept', 41)")

@@ -4,7 +4,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
+import threading
+from collections.abc import Callable
 
 import pytest
 
@@ -354,3 +357,27 @@ def test_no_user_memory_is_lost(kernel: Kernel) -> None:
         with pytest.raises(KernelCrash):
             kernel.syscall("exit_group", 1, bytearray(most))
         kernel.restore(point)
+
+
+@pytest.mark.parametrize("clock", ["virtual", "real"])
+def test_an_interrupted_call_leaves_the_kernel_alive(
+    kernel_factory: Callable[..., Kernel], clock: str
+) -> None:
+    """Ctrl-C, while timers go off for ever, or while nothing happens."""
+    kernel = kernel_factory(clock=clock)
+    near, far = kernel.socketpair()
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
+        timer.start()
+        with pytest.raises(KeyboardInterrupt):
+            if clock == "virtual":
+                kernel.clock.advance(1e9)
+            else:
+                near.recv(1)
+        timer.join()
+    finally:
+        signal.signal(signal.SIGINT, before)
+    far.send(b"x")
+    assert near.recv(1) == b"x"
+    assert kernel.clock.seconds < 1e9
