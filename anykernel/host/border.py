@@ -156,11 +156,12 @@ class Border:
         return self.lie("hk_header", values, f"both {self._rung[0]}, as it was rung last")
 
     def full(self) -> int | None:
-        """The kernel whose capture ring is to be read before the host goes on; None: the wire's."""
+        """The ring that is to be read before the host goes on: that of kernel number - 1, or
+        HK_WIRE_FULL.  None: the host, which waited, has given the request up."""
         number = int(self._header.full)
         if number == self.c.HK_WIRE_FULL:
-            return None
-        return self.below("hk_header.full", number - 1, self.kernels)
+            return number
+        return self.below("hk_header.full", number, self.kernels + 1) or None
 
     def go_on(self) -> None:
         """The ring has been read."""

@@ -11,8 +11,8 @@ from typing import Any, Literal, NamedTuple
 
 from anykernel.errors import BorderError, UsageError
 
-LONGEST = 65_535
-"""Bytes of a frame."""
+LONGEST = 65_557
+"""Bytes of a frame (HK_LONGEST): of an MTU of 65,535 bytes, with the header and two VLAN tags."""
 MOST = 4096
 """Frames of one batch."""
 U32 = struct.Struct("<I")

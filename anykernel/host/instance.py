@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from anykernel.errors import Deadlock, ProcessEnded, UsageError
 from anykernel.host.border import MAX_NETDEVS, Place
+from anykernel.host.captures import Captures, Sink
 from anykernel.host.frames import Frame, answers, batches
 from anykernel.host.memory import Buffer, UserMemory
 from anykernel.host.outcome import failure
@@ -50,7 +51,8 @@ class Instance:
         self._part = part = host.border.part(index)
         user = part.at + c.HK_USER_AT
         self.user = UserMemory(host.view[user : user + c.HK_USER_SIZE], c.HK_BASE + user)
-        self._captured_until = 0
+        self._captures = Captures(host.border, index)
+        host.full[index + 1] = self._captures.drain
         self._call_buffer: Buffer | None = None
         self._op = 0
         self._devs: set[int] = set()
@@ -228,20 +230,26 @@ class Instance:
         return found
 
     def record(self, on: bool) -> None:
-        """Whether frames that pass its netdevs are kept for captured()."""
-        self._border.raw(self.index).captures = on
+        """Whether frames that pass its netdevs are kept for captured() and listen()."""
+        self._captures.record(on)
+
+    @atomic
+    def listen(self, sink: Sink) -> Callable[[], None]:
+        """Calls the method `sink` for each frame from now on, at drain() at the latest; none is
+        lost.  What it returns ends that."""
+        return self._captures.listen(sink)
+
+    @atomic
+    def drain(self) -> None:
+        """Those who listen have all frames that passed so far."""
+        self._captures.drain()
 
     @atomic
     def captured(self, dev: int | None = None, clear: bool = True) -> list[Frame]:
         """The frames since the last call that cleared, as far as the ring holds them."""
-        head = self._part.capture.head
-        frames = [
-            Frame(one.position, one.time_ns, one.port, "tx" if one.what else "rx", one.data)
-            for one in self._part.capture.records(self._captured_until)
-            if dev is None or dev == one.port
-        ]
+        frames = self._captures.last(dev)
         if clear:
-            self._captured_until = head
+            self._captures.forget()
         return frames
 
     # -- snapshots ------------------------------------------------------------------------
@@ -279,7 +287,7 @@ class Instance:
         del self._levels[snapshot:]
         self._devs = set(self._levels[-1])
         self._border.crashed.discard(self.index)
-        self._captured_until = self._part.capture.head
+        self._captures.forget()
         self.user.restore(snapshot)
 
     @atomic

@@ -95,8 +95,8 @@ class Host:
         self.attend: Callable[[], None] = lambda: None
         """Called when time can't go on before the client has read or decided something."""
         self._again = self._again_at = 0
-        self.full: dict[int | None, Callable[[], None]] = {}
-        """Who reads the capture ring of a kernel, or the wire's (None), when it is full."""
+        self.full: dict[int, Callable[[], None]] = {}
+        """Who reads a ring when it is full, by its number in hk_header.full."""
         self._process: subprocess.Popen[bytes] | None = None
         fd = os.memfd_create("anykernel", os.MFD_CLOEXEC)
         try:
@@ -252,17 +252,19 @@ class Host:
                     self.border.victim()
                 return
             if found == self.c.HK_CALL_FULL:
-                self.border.go_on()
+                self._read_full()
             if turn == 50:
                 os.kill(process.pid, signal.SIGALRM)
         self._kill()
 
     def _read_full(self) -> None:
         """In the middle of a request: a ring has to be read."""
-        index = self.border.full()
-        reader = self.full.get(index)
+        number = self.border.full()
+        if number is None:
+            return
+        reader = self.full.get(number)
         if reader is None:
-            raise self.border.lie("hk_header.full", index, "a ring that somebody reads")
+            raise self.border.lie("hk_header.full", number, "a ring that somebody reads")
         reader()
         self.border.go_on()
 

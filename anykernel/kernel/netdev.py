@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from anykernel.errors import UsageError
+from anykernel.host.frames import LONGEST
 from anykernel.kernel.pcap import write_pcap
 from anykernel.kernel.rtnl import Rtnl
 
@@ -17,15 +18,12 @@ if TYPE_CHECKING:
     from anykernel.kernel.kernel import Kernel
     from anykernel.kernel.peer import Peer
 
-MOST = 65535
-"""The longest frame, in bytes."""
-
 
 def frame_bytes(frame: Any) -> bytes:
     """A frame given as bytes or as a packet of scapy.  Raises UsageError for an impossible size."""
     data = frame if isinstance(frame, bytes) else bytes(frame)
-    if not 0 < len(data) <= MOST:
-        raise UsageError(f"a frame has 1 to {MOST} bytes, not {len(data)}")
+    if not 0 < len(data) <= LONGEST:
+        raise UsageError(f"a frame has 1 to {LONGEST} bytes, not {len(data)}")
     return data
 
 
@@ -41,13 +39,13 @@ def parse_mac(mac: str | bytes) -> bytes:
 
 
 class Capture(Sequence["Frame"]):
-    """The frames that pass a netdev, from the capture's beginning to its stop()."""
+    """The frames that pass a netdev, all of them, from the capture's beginning to its stop()."""
 
     def __init__(self, netdev: Netdev) -> None:
         self._netdev = netdev
         self._frames: list[Frame] = []
         self._running = True
-        self._last = max((frame.number for frame in netdev.recent()), default=-1)
+        self._stop = netdev.kernel.instance.listen(self._add)
 
     def __enter__(self) -> Capture:
         return self
@@ -59,14 +57,17 @@ class Capture(Sequence["Frame"]):
     def stop(self) -> None:
         """No more frames are added."""
         self._take()
+        self._stop()
         self._running = False
+
+    def _add(self, frame: Frame) -> None:
+        if frame.dev == self._netdev.dev:
+            self._frames.append(frame)
 
     def _take(self) -> list[Frame]:
         if self._running:
-            new = [frame for frame in self._netdev.recent() if frame.number > self._last]
-            if new:
-                self._last = new[-1].number
-                self._frames += new
+            self._netdev.check()
+            self._netdev.kernel.instance.drain()
         return self._frames
 
     @overload
@@ -152,7 +153,7 @@ class Netdev:
 
     def inject(self, *frames: Any) -> None:
         """The device receives `frames` (bytes or scapy packets); the kernel handles all it can at
-        the current time.  Raises UsageError for a frame of 0 or more than 65,535 bytes."""
+        the current time.  Raises UsageError for a frame of 0 or more than 65,557 bytes."""
         self.check()
         self.kernel.instance.inject(self.dev, [frame_bytes(frame) for frame in frames])
 

@@ -44,7 +44,7 @@ class Wire:
         self._ring = host.border.wire
         self._sinks: list[Sink] = []
         self._began = self._taken = self._ring.head
-        host.full[None] = self.drain
+        host.full[host.c.HK_WIRE_FULL] = self.drain
 
     def forget(self) -> None:
         """What has passed so far was another life."""

@@ -179,6 +179,8 @@ static void build(const struct layout *at, int image_fd)
 		{ SYS_futex, true, ANYWHERE,
 		  { { 0, HEADER(doorbell), ALL }, { 1, FUTEX_WAIT, INT }, { 3, 0, ALL } } },
 		{ SYS_futex, true, ANYWHERE,
+		  { { 0, HEADER(full), ALL }, { 1, FUTEX_WAIT, INT }, { 3, 0, ALL } } },
+		{ SYS_futex, true, ANYWHERE,
 		  { { 0, HEADER(done), ALL }, { 1, FUTEX_WAKE, INT } } },
 		{ SYS_futex, true, ANYWHERE,
 		  { { 0, HEADER(ready), ALL }, { 1, FUTEX_WAKE, INT } } },

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 
@@ -10,14 +11,20 @@ import pytest
 
 from anykernel.errors import HostDied, UsageError
 from anykernel.host import Host, Instance
-from anykernel.host.compiled import client
+from anykernel.host.border import MAX_NETDEVS, MAX_TASKS
+from anykernel.host.compiled import OVERLAY, client
+from anykernel.host.frames import LONGEST
 from suites.selftest.host.conftest import HostFactory
 from suites.selftest.host.fake import Fake
 
 
 def test_the_header_and_python_agree() -> None:
     ffi, _, numbers = client()
+    liblinux = (OVERLAY / "include" / "liblinux.h").read_text()
     assert ffi.sizeof("struct hk_command") == 96
+    assert numbers.HK_LONGEST == LONGEST
+    assert re.search(rf"#define LIB_MAX_TASKS\s+{MAX_TASKS}\b", liblinux)
+    assert re.search(rf"#define LIB_MAX_NETDEVS\s+{MAX_NETDEVS}\b", liblinux)
     assert numbers.HK_QUIT > numbers.HK_SYSCALL == 1
     commands_end = numbers.HK_COMMANDS_AT + 96 * numbers.HK_MAX_COMMANDS
     assert commands_end <= numbers.HK_IN_AT

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -40,6 +40,7 @@ class FakeInstance:
         self.depth = 0
         self.calls: list[int] = []
         self.frames: list[Frame] = []
+        self.sinks: list[Callable[[Frame], None]] = []
         self.devices = 0
         self.written = b""
         self.next_fd = 3
@@ -61,6 +62,8 @@ class FakeInstance:
 
     def _pass(self, dev: int, direction: str, data: bytes) -> None:
         self.frames.append(Frame(self.now, dev, direction, data, len(self.frames)))
+        for sink in self.sinks:
+            sink(self.frames[-1])
 
     def inject(self, dev: int, frames: Sequence[bytes]) -> None:
         for frame in frames:
@@ -74,6 +77,13 @@ class FakeInstance:
             for answer in group:
                 self._pass(dev, "tx", answer)
         return answers
+
+    def listen(self, sink: Callable[[Frame], None]) -> Callable[[], None]:
+        self.sinks.append(sink)
+        return lambda: self.sinks.remove(sink)
+
+    def drain(self) -> None:
+        pass
 
     def captured(self, dev: int | None = None, clear: bool = True) -> list[Frame]:
         return [frame for frame in self.frames if dev is None or frame.dev == dev]

@@ -3,11 +3,15 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from anykernel.errors import UsageError
+from anykernel.host import Instance
+from anykernel.host.frames import LONGEST
 from anykernel.kernel import Kernel
 from anykernel.kernel.netdev import Netdev
 from anykernel.kernel.pcap import read_pcap
@@ -65,10 +69,10 @@ def test_scapy(eth0: Netdev, peer: Peer) -> None:
     assert [ICMP in p or ARP in p for p in capture.packets()] == [True] * 4
 
 
-@pytest.mark.parametrize("frame", [b"", bytes(65536), bytes(100000)])
+@pytest.mark.parametrize("frame", [b"", bytes(65558), bytes(100000)])
 def test_impossible_frames(eth0: Netdev, frame: bytes) -> None:
     for use in (eth0.inject, eth0.exchange, lambda f: eth0.exchange([f])):
-        with pytest.raises(UsageError, match="1 to 65535 bytes"):
+        with pytest.raises(UsageError, match="1 to 65557 bytes"):
             use(frame)
 
 
@@ -191,3 +195,62 @@ def test_routes(kernel: Kernel, eth0: Netdev, peer: Peer) -> None:
         with eth0.capture() as capture:
             sock.sendto(b"out", (host, 53))
         assert capture.sent[-1][:6] == peer.mac_bytes
+
+
+def test_a_capture_has_all_frames_of_many_calls(kernel: Kernel, eth0: Netdev, peer: Peer) -> None:
+    sock = kernel.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    with eth0.capture() as capture:
+        for number in range(5000):
+            sock.sendto(number.to_bytes(4, "big") + bytes(1396), ("10.0.0.2", 9))
+    sent = [int.from_bytes(frame[42:46], "big") for frame in capture.sent]
+    assert sent == list(range(5000)), "7 MB, of which the host keeps 4"
+
+
+def test_a_capture_has_all_frames_of_one_call(eth0: Netdev, peer: Peer, tmp_path: Path) -> None:
+    eth0.kernel.sysctl["net.ipv4.icmp_ratelimit"] = 0
+    pings = [peer.echo_request("10.0.0.1", n.to_bytes(4, "big") + bytes(1396)) for n in range(1400)]
+    with eth0.pcap(tmp_path / "all.pcap") as capture:
+        answers = eth0.exchange(pings * 3)
+    assert capture.received == pings * 3
+    assert capture.sent == [frame for group in answers for frame in group]
+    assert len(capture.sent) == len(pings) * 3
+    assert [p.data for p in read_pcap(tmp_path / "all.pcap")] == [f.data for f in capture]
+
+
+def test_captures_end(kernel: Kernel, eth0: Netdev, peer: Peer) -> None:
+    instance = cast("Instance", kernel.instance)
+    raw = instance._border.raw(instance.index)
+    first, second = eth0.capture(), eth0.capture()
+    assert raw.captures == 2
+    first.stop()
+    peer.ping("10.0.0.1")
+    assert raw.captures == 2 and (len(first), len(second)) == (0, 2)
+    # Nobody can ask it any more: the host needn't wait for it.
+    del second
+    peer.ping("10.0.0.1")
+    eth0.capture().stop()
+    assert raw.captures == 1 and len(eth0.recent()) >= 4
+
+
+def test_a_capture_goes_on_behind_a_restore(kernel: Kernel, eth0: Netdev, peer: Peer) -> None:
+    capture = eth0.capture()
+    number = kernel.snapshot()
+    peer.ping("10.0.0.1", b"first")
+    kernel.restore(number)
+    peer.ping("10.0.0.1", b"second")
+    said = [
+        data.endswith(end) for data, end in zip(capture.sent, (b"first", b"second"), strict=True)
+    ]
+    assert said == [True, True]
+
+
+def test_the_longest_frames_can_come_back(kernel: Kernel) -> None:
+    eth0 = kernel.add_netdev("eth0", addresses=["10.0.0.1/24"], mtu=65535)
+    eth0.add_neighbour("10.0.0.2", "02:00:00:00:00:99")
+    sock = kernel.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    with eth0.capture() as capture:
+        sock.sendto(bytes(65507), ("10.0.0.2", 9))
+    assert [len(frame) for frame in capture.sent] == [65535 + 14]
+    eth0.inject(*capture.sent)
+    eth0.inject(bytes(LONGEST))
+    assert eth0.statistics["rx_packets"] == 2 and eth0.statistics["rx_length_errors"] == 0
