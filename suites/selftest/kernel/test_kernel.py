@@ -371,10 +371,7 @@ def test_an_interrupted_call_leaves_the_kernel_alive(
         timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
         timer.start()
         with pytest.raises(KeyboardInterrupt):
-            if clock == "virtual":
-                kernel.clock.advance(1e9)
-            else:
-                near.recv(1)
+            kernel.clock.advance(1e9) if clock == "virtual" else near.recv(1)
         timer.join()
     finally:
         signal.signal(signal.SIGINT, before)
