@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The commands: doctor, build, components, stubs, boot, shell, suite, cache."""
+"""The commands: doctor, build, components, stubs, boot, shell, suite, gdb, cache."""
 
 from __future__ import annotations
 
@@ -217,6 +217,32 @@ def suite(name: str | None, source: str, flavour: str, pytest_arguments: tuple[s
     argv = [sys.executable, "-m", "pytest", str(folder), f"--rootdir={folder}"]
     # In our place: Ctrl-C and the exit code are pytest's.
     os.execv(sys.executable, [*argv, *arguments, *pytest_arguments])
+
+
+@cli.command()
+@click.argument("pid", required=False, type=int)
+@click.option(
+    "-x",
+    "--execute",
+    multiple=True,
+    metavar="COMMAND",
+    help="A command of gdb that is executed first; may be given again.",
+)
+@click.option("--print", "only_print", is_flag=True, help="Print gdb's command line, no more.")
+def gdb(pid: int | None, execute: tuple[str, ...], only_print: bool) -> None:
+    """Attaches gdb to the process PID that a kernel runs in, with the kernel's symbols.
+
+    Without PID: to the only one, or a list. The kernel stands still meanwhile, and its budget does
+    not run out. In gdb, `crash` shows a kernel that has crashed as it was then.
+    """
+    from anykernel.cli import gdb as debugger
+    from anykernel.host.gdb import by_hand, of_process
+
+    chosen = debugger.choose(pid)
+    if only_print:
+        click.echo(by_hand(chosen, of_process(chosen)))
+    else:
+        debugger.attach(chosen, list(execute))
 
 
 @cli.group()

@@ -50,7 +50,9 @@ def fails(*arguments: str | Path, env: dict[str, str] | None = None) -> str:
 
 def test_help_names_all_commands() -> None:
     said = run("--help").stdout
-    for command in ("doctor", "build", "components", "stubs", "boot", "shell", "suite", "cache"):
+    for command in (
+        *("doctor", "build", "components", "stubs", "boot", "shell", "suite", "gdb", "cache"),
+    ):
         assert re.search(rf"^  {command} ", said, re.M)
         assert "--help" in run(command, "-h").stdout
 
