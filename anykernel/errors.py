@@ -7,12 +7,17 @@ import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from anykernel.visible import visible
+
 if TYPE_CHECKING:
     from anykernel.host import CrashReport
 
 
 class AnykernelError(Exception):
     """Base of all our errors; its text says what happened and what to do."""
+
+    def __str__(self) -> str:
+        return visible(super().__str__())  # a kernel, or a tool, may have had its say
 
 
 class UsageError(AnykernelError):
@@ -58,11 +63,11 @@ class KernelError(AnykernelError):
 
 
 class KernelCrash(KernelError):
-    """The kernel died: .report.kind, .report.render()."""
+    """The kernel died: its text says how and where, .report.render() all that is known."""
 
     def __init__(self, report: CrashReport) -> None:
         self.report = report
-        super().__init__(report.render())
+        super().__init__(report.summary())
 
 
 class Deadlock(KernelError):

@@ -198,6 +198,11 @@ class Border:
         return self.below("hk_header.progress", self._header.progress, ENDLESS)
 
     @property
+    def news(self) -> int:
+        """Changes when a kernel has warned, or has half a console to read: any number."""
+        return int(self._header.news)
+
+    @property
     def asked(self) -> int:
         """Frames that wait for a verdict."""
         return int(self._header.asked)
@@ -283,6 +288,10 @@ class Part:
         if first < last:
             return head, bytes(ring[first:last])
         return head, bytes(ring[first:]) + bytes(ring[:last])
+
+    def console_seen(self, head: int) -> None:
+        """It has been read up to `head`."""
+        self._raw.console_seen = head
 
     def console_lost(self, since: int) -> int:
         """Bytes from `since` on that the ring doesn't hold any more."""

@@ -13,6 +13,7 @@ from anykernel.errors import Deadlock, ProcessEnded, UsageError
 from anykernel.host.border import MAX_NETDEVS, Place
 from anykernel.host.captures import Captures, Sink
 from anykernel.host.frames import Frame, answers, batches
+from anykernel.host.life import Life, Mark
 from anykernel.host.memory import Buffer, UserMemory
 from anykernel.host.outcome import failure
 from anykernel.host.report import CrashReport
@@ -56,7 +57,8 @@ class Instance:
         self._call_buffer: Buffer | None = None
         self._op = 0
         self._devs: set[int] = set()
-        self._levels: list[set[int]] = []
+        self._levels: list[tuple[set[int], Mark]] = []
+        self.life = Life(host, index)
         self._command = host.commands[0]
         self._in_view = host.view[c.HK_IN_AT : c.HK_IN_AT + c.HK_IN_SIZE]
         self._out_view = host.view[c.HK_OUT_AT : c.HK_OUT_AT + c.HK_OUT_SIZE]
@@ -153,9 +155,9 @@ class Instance:
     @atomic
     def show_tasks(self) -> str:
         """The kernel's own list of tasks with their stacks."""
-        head = self._part.printed
+        before = self.life.mark()
         self.syscall(LIB_SYS_SHOW_TASKS)
-        return self.console(head)[1].decode(errors="replace")
+        return self.life.take(before)  # it is our question's answer, not the kernel's log
 
     # -- time -----------------------------------------------------------------------------
 
@@ -270,7 +272,7 @@ class Instance:
         if depth != len(self._levels) + 1:
             should = str(len(self._levels) + 1)
             raise self._border.lie("the number of a new snapshot", depth, should)
-        self._levels.append(set(self._devs))
+        self._levels.append((set(self._devs), self.life.mark()))
         self.user.save()
         return depth
 
@@ -285,10 +287,12 @@ class Instance:
     def came_back(self, snapshot: int) -> None:
         """The host has restored it, perhaps with other kernels."""
         del self._levels[snapshot:]
-        self._devs = set(self._levels[-1])
+        devs, mark = self._levels[-1]
+        self._devs = set(devs)
         self._border.crashed.discard(self.index)
         self._captures.forget()
         self.user.restore(snapshot)
+        self.life.back(mark)
 
     @atomic
     def drop(self, snapshot: int) -> None:

@@ -33,7 +33,10 @@ def failure(host: Host, index: int, status: int, result: int, what: str) -> Exce
     """
     c, border = host.c, host.border
     if status == c.HK_CRASHED:
-        return KernelCrash(CrashReport.read(host, border.victim()))
+        dead = border.victim()
+        if dead < len(host.instances):
+            host.instances[dead].life.died()
+        return KernelCrash(CrashReport.read(host, dead))
     if status == c.HK_DEAD and border.part(index).crash:
         return KernelCrash(CrashReport.read(host, index))
     if status == c.HK_BAD:

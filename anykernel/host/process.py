@@ -98,6 +98,8 @@ class Host:
         self.full: dict[int, Callable[[], None]] = {}
         """Who reads a ring when it is full, by its number in hk_header.full."""
         self._process: subprocess.Popen[bytes] | None = None
+        self._news = 0
+        self.instances: list[Instance] = []
         fd = os.memfd_create("anykernel", os.MFD_CLOEXEC)
         try:
             self.border = border = Border(fd, kernels, self._kill)
@@ -108,7 +110,8 @@ class Host:
                 raw.stubs_pass = stubs == "report"
                 raw.captures = not self.network
             self._start(fd, kernels, memory, seed, clock, cmdline)
-            self.instances = [] if self.network else [Instance(self, i) for i in range(kernels)]
+            if not self.network:
+                self.instances += [Instance(self, i) for i in range(kernels)]
             for instance in self.instances:
                 instance.booted()
         except BaseException:
@@ -128,6 +131,7 @@ class Host:
         booted.command("HK_BOOT")
         booted.booted()
         self.instances.append(booted)
+        booted.life.look()
         return booted
 
     def _start(
@@ -192,6 +196,11 @@ class Host:
         found = self.border.ring(count, SLICE_NS)
         if found != self.c.HK_CALL_DONE:
             self._wait(found, count)
+        news = self.border.news
+        if news != self._news:
+            self._news = news
+            for instance in self.instances:
+                instance.life.look()
 
     def _wait(self, found: int, count: int) -> None:
         c, process = self.c, self._process
@@ -309,9 +318,15 @@ class Host:
         return HostDied("\n".join(part for part in parts if part))
 
     def _console_tail(self) -> str:
-        text = self.border.part(0).console(0)[1].decode(errors="replace")
+        text = self.said(0).decode(errors="replace")
         lines = text.strip().splitlines()[-15:]
         return "last lines of the kernel's log:\n" + "\n".join(lines) if lines else ""
+
+    def said(self, index: int) -> bytes:
+        """What kernel `index` printed in its present life, as far as it is known."""
+        if index < len(self.instances):
+            return bytes(self.instances[index].life.said())
+        return self.border.part(index).console(0)[1]  # it never came to be an instance
 
     def close(self) -> None:
         """Ends the process.  Twice does no harm."""

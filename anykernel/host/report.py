@@ -4,7 +4,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from anykernel.host.places import Place
+from anykernel.link.stacks import shown
+from anykernel.visible import visible
 
 if TYPE_CHECKING:
     from anykernel.host.process import Host
@@ -38,7 +43,7 @@ REGISTERS = [
     "error",
 ]
 WRITE = 2  # in a page fault's error code
-SHOWN_FRAMES = 24
+SHOWN_FRAMES = 10
 SHOWN_LOG = 25
 
 
@@ -63,6 +68,11 @@ class CrashReport:
     time_ns: int
     frames: tuple[str, ...]
     log: tuple[str, ...]
+    """Its last lines, of the present life: what a restore took back is not there."""
+    tree: Path
+    """Where the source lies, if it is there still."""
+    places: tuple[Place, ...] = ()
+    """The caller's lines of Python, the innermost first."""
 
     @classmethod
     def read(cls, host: Host, index: int) -> CrashReport:
@@ -78,7 +88,9 @@ class CrashReport:
         addresses = symbols.unwind(s.ip, s.bp, s.stack, s.stack_from, place.image, place.image_end)
         # The host's own frames, from which panic() left, say nothing.
         frames = [symbols.describe(a - place.image) for a in addresses]
-        text = part.console(0)[1].decode(errors="replace")
+        text = host.said(index).decode(errors="replace")
+        instances = host.instances
+        places = instances[index].life.died_at if index < len(instances) else ()
         return cls(
             name=host.names.get(index, ""),
             kind=kind,
@@ -91,23 +103,43 @@ class CrashReport:
             time_ns=part.now,
             frames=tuple(f for f in frames if f),
             log=tuple(text.splitlines()[-SHOWN_LOG:]),
+            tree=host.image.tree,
+            places=places,
         )
 
-    def render(self) -> str:
-        """The report as text, for people."""
+    def head(self) -> list[str]:
+        """What happened, in lines."""
         which = f"the kernel of node {self.name}" if self.name else "the kernel"
         lines = [f"{which} crashed: {self.kind}: {self.what}"]
+        when = f"  task {self.comm!r} (pid {self.pid}), {self.time_ns / 1e9:.9f} s after boot"
         if self.kind in ("oops", "wild write", "stack overflow"):
-            lines.append(f"  at address {self.address:#x}, ip {self.ip:#x}")
-        lines.append(
-            f"  task {self.comm!r} (pid {self.pid}), {self.time_ns / 1e9:.9f} s after boot"
-        )
+            when += f", at address {self.address:#x}"
+        return [*lines, when]
+
+    def summary(self) -> str:
+        """What happened and where, on half a screen."""
+        lines = self.head()
         if self.frames:
             lines.append("stack (innermost first):")
-            lines += [f"  {frame}" for frame in self.frames[:SHOWN_FRAMES]]
-            if len(self.frames) > SHOWN_FRAMES:
-                lines.append(f"  ... and {len(self.frames) - SHOWN_FRAMES} more")
+            lines += [f"  {frame}" for frame in shown(self.frames, self.tree, SHOWN_FRAMES)]
+        return visible("\n".join(lines))
+
+    def render(self) -> str:
+        """All of it as text, for people."""
+        lines = self.head()
+        if self.frames:
+            lines.append("stack (innermost first):")
+            lines += [f"  {frame}" for frame in self.frames]
+        if self.places:
+            lines.append("called from:")
+            lines += [f"  {place}: {place.source}" for place in self.places]
+        if any(self.registers.values()):
+            names = list(self.registers)
+            lines.append("registers:")
+            for start in range(0, len(names), 4):
+                part = names[start : start + 4]
+                lines.append("  " + "  ".join(f"{n:>5} {self.registers[n]:016x}" for n in part))
         if self.log:
             lines.append("last lines of the kernel's log:")
             lines += [f"  {line}" for line in self.log]
-        return "\n".join(lines)
+        return visible("\n".join(lines))

@@ -26,8 +26,8 @@ class Node(Kernel):
         self.ports: list[Port] = []
         self.kept = False
         """Its first snapshot is of how it was booted."""
-        self.printed = len(self.log.text())
-        """Characters that its log had when it was booted."""
+        self.printed = 0 if self.log.failures() else len(self.log.text())
+        """Characters that its log had when it was booted; 0 if it complained then."""
 
     def __repr__(self) -> str:
         return f"<Node {self.name}, Linux {self.image.release} at {self.clock.seconds:.6f} s>"

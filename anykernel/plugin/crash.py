@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from typing import TYPE_CHECKING
+from collections.abc import Generator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -13,7 +13,15 @@ from anykernel.plugin.fixtures import LEASES
 from anykernel.plugin.pool import Lease
 
 if TYPE_CHECKING:
-    from anykernel.kernel.log import Log
+    from anykernel.errors import KernelError
+
+CAUGHT = (
+    "(The test itself didn't fail of this: it caught it, or didn't wait for it.  If the crash is "
+    "expected: @pytest.mark.kernel(allow_crash=True).  pytest.raises(KernelCrash) alone is not "
+    "enough: no test passes on a kernel that died unless it says so.)"
+)
+HELD = pytest.StashKey[list[Lease]]()
+"""On an item: the kernels that its test held when its teardown began."""
 
 
 @pytest.hookimpl(wrapper=True)
@@ -24,45 +32,66 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     return result
 
 
-def check(item: pytest.Item) -> None:
-    """Raises KernelCrash, HostDied or KernelWarning for what the kernels of `item` went through,
-    as far as its marker doesn't allow it."""
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object]:
+    """A kernel that fails in a teardown fails its test, too; what failed before it doesn't do so
+    twice."""
     __tracebackhide__ = True
-    leases = item.stash.get(LEASES, None)
-    if not leases:
-        return
-    allowed = opts.of_item(item)[1]
+    leases = item.stash[HELD] = list(item.stash.get(LEASES, ()))
+    living = [lease for lease in leases if not lease.crashed]
+    known = {id(kernel): _begin(kernel, was) for x in living for _, kernel, was in x.kernels}
+    result = yield
+    check(item, living, known)
+    return result
+
+
+def _begin(kernel: Any, printed: int) -> int:
+    """What `kernel` warned of is known from now on; how often its log says so."""
+    kernel.instance.life.noticed.clear()
+    return 0 if len(kernel.log.text()) == printed else len(kernel.log.failures())
+
+
+def check(
+    item: pytest.Item, leases: Sequence[Lease] | None = None, known: Mapping[int, int] | None = None
+) -> None:
+    """Raises KernelCrash, HostDied or KernelWarning for what the kernels of `item` went through,
+    as far as its marker doesn't allow it.  known: failures in the log of each that are not new."""
+    __tracebackhide__ = True
+    leases = item.stash.get(LEASES, ()) if leases is None else leases
     for lease in leases:
+        allowed = opts.of_item(item)[1]
         if lease.crashed:
             if not allowed.crash:
                 raise _crash(lease)
         elif lease.unit:
             lease.kernel.check()
         elif not allowed.warnings:
-            for name, kernel, printed in lease.kernels:
-                _check_log(name, kernel.log, printed)
+            _check_warnings(lease, known or {})
 
 
-def _crash(lease: Lease) -> Exception:
+def _crash(lease: Lease) -> KernelError:
     from anykernel.errors import HostDied, KernelCrash
 
     for instance in lease.host.instances:
         report = instance.crash
         if report is not None:
-            return KernelCrash(report)
+            error = KernelCrash(report)
+            for place in report.places:
+                error.add_note(f"  at {place}: {place.source}")
+            error.add_note(CAUGHT)
+            return error
     return HostDied("the host process of this test's kernel is gone")
 
 
-def _check_log(name: str, log: Log, printed: int) -> None:
+def _check_warnings(lease: Lease, known: Mapping[int, int]) -> None:
     __tracebackhide__ = True
-    from anykernel.errors import KernelWarning
+    for name, kernel, printed in lease.kernels:
+        # As nearly always, nothing was counted and nothing printed since the boot.
+        if not kernel.instance.life.noticed and len(kernel.log.text()) == printed:
+            continue
+        failures = kernel.log.failures()[known.get(id(kernel), 0) :]
+        if failures or kernel.instance.life.noticed or (kernel.log.lost and not known):
+            from anykernel.errors import KernelWarning
+            from anykernel.plugin.complaint import complaint
 
-    if len(log.text()) == printed:
-        return  # as nearly always: nothing was printed since the boot
-    failures = log.failures()
-    if failures:
-        lines = "\n".join(f"  {failure}" for failure in failures)
-        raise KernelWarning(
-            f"the kernel{f' of node {name}' if name else ''} complained during this test:\n"
-            f"{lines}\nIf that is expected: @pytest.mark.kernel(allow_warnings=True)"
-        )
+            raise KernelWarning(complaint(name, kernel, failures))

@@ -53,6 +53,11 @@ class Lease:
         """The host process is gone: nothing can be restored."""
         return not self.host.alive
 
+    def forget(self) -> None:
+        """What its kernels did since the snapshot that was restored is nobody's failure."""
+        for instance in self.host.instances:
+            instance.life.forget()
+
     @property
     def crashed(self) -> bool:
         return self.dead or any(one.crash is not None for one in self.host.instances)
@@ -110,6 +115,7 @@ class Pool:
                 lease = self._idle.pop(position)
                 try:
                     lease.kernel.restore(lease.booted)
+                    lease.forget()
                 except Exception:
                     # Whatever the last test did to it, a new one is as good.
                     self._close(lease)
@@ -158,7 +164,8 @@ class Pool:
             kernel = Kernel(host.instances[0], image)
             booted = kernel.snapshot()
             # A kernel that complained at boot does so in each test's name.
-            printed = 0 if kernel.log.failures() else len(kernel.log.text())
+            wrong = kernel.warnings or kernel.log.failures()
+            printed = 0 if wrong else len(kernel.log.text())
             lease = Lease(options, image, host, kernel, booted, printed)
         except BaseException:
             host.close()

@@ -89,6 +89,7 @@ class _Examples:
         for lease in leases[: self.held]:
             assert lease.example is not None
             lease.kernel.restore(lease.example)
+            lease.forget()
 
 
 def _allow_our_fixtures(item: pytest.Item) -> None:

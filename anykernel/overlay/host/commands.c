@@ -271,6 +271,7 @@ static uint32_t execute(struct hk_command *c)
 		running->tx = NULL;
 		header()->crashed = running->index + 1;
 		header()->full = 0;
+		show_warnings(running);
 		engine_dead(running);
 		status = HK_CRASHED;
 	} else if (c->op >= HK_JOIN) {
@@ -283,7 +284,7 @@ static uint32_t execute(struct hk_command *c)
 	header()->now = engine_now();
 	if (k->lib) {
 		k->shared->now = k->state.now;
-		k->shared->warnings = k->lib->warnings;
+		show_warnings(k);
 	}
 	return status;
 }

@@ -130,6 +130,7 @@ void drop_code(struct kernel *k);
 /* ops.c */
 void kernel_start(struct kernel *k);
 uint64_t clock_now(struct kernel *k);
+void show_warnings(struct kernel *k);
 uint64_t next_random(uint64_t *state);
 struct ring wire_ring(void);
 void ring_add(const struct ring *ring, struct hk_frame about, const void *data);

@@ -91,6 +91,7 @@ static void start_kernel(struct kernel *k)
 	k->booted = true;
 	k->shared->boot_ns += wall_ns() - start;
 	k->shared->now = k->state.now;
+	show_warnings(k);
 }
 
 void boot_kernel(struct kernel *k)

@@ -42,6 +42,17 @@ static void op_console(void *host, const char *text, uint32_t n)
 	for (uint32_t i = 0; i < n; i++)
 		k->console[(head + i) % HK_CONSOLE_SIZE] = text[i];
 	k->shared->console_head = head + n;
+	if (head + n - k->shared->console_seen > HK_CONSOLE_SIZE / 2)
+		header()->news++;
+}
+
+/* After `k` has run: its count goes to where the client sees it. */
+void show_warnings(struct kernel *k)
+{
+	if (!k->lib || k->lib->warnings == k->shared->warnings)
+		return;
+	k->shared->warnings = k->lib->warnings;
+	header()->news++;
 }
 
 /* splitmix64: small, and its state is one word of the snapshot. */

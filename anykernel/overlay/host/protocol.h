@@ -148,6 +148,8 @@ struct hk_header {
 	uint32_t interrupt;	/* set by the client: the running command is to end soon, as one
 				 * that nobody waits for any more */
 	uint32_t reserved;
+	uint64_t news;		/* changes when the client is to look at its kernels: one has
+				 * warned, or has half a console ring to read */
 };
 
 enum hk_clock {
@@ -279,6 +281,7 @@ struct hk_kernel {
 	/* live */
 	uint64_t now;		/* ns since boot */
 	uint64_t console_head;	/* bytes written so far */
+	uint64_t console_seen;	/* set by the client: where it has read to */
 	uint64_t capture_head;	/* bytes written so far, records of 8-byte alignment */
 	uint64_t capture_tail;	/* the oldest record that is whole, on the same count */
 	uint64_t capture_taken;	/* set by the client: where it has read to */

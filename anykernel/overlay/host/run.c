@@ -78,6 +78,7 @@ void kernel_run(struct kernel *k)
 	struct kernel *before = enter(k);
 
 	run_idle(k);
+	show_warnings(k);
 	leave(before);
 }
 

@@ -35,7 +35,8 @@ class FakeInstance:
         self.lock = threading.RLock()
         self.user = UserMemory()
         self.now = 0
-        self.warnings = 0
+        self.warnings = self.lost = 0
+        self.life = self
         self.signals: list[tuple[int, int, int]] = []
         self.depth = 0
         self.calls: list[int] = []
@@ -95,8 +96,8 @@ class FakeInstance:
         self.now += limit_ns
         return self.now
 
-    def console(self, since: int = 0) -> tuple[int, bytes]:
-        return len(self.written), self.written[since:]
+    def said(self) -> bytes:
+        return self.written
 
     def snapshot(self) -> int:
         self.depth += 1

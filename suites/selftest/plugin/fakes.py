@@ -25,9 +25,13 @@ class Image:
 
 class Report:
     kind = "panic"
+    places = ()
+
+    def summary(self) -> str:
+        return "panic: cardboard burns\n  fake_function at fake.c:42"
 
     def render(self) -> str:
-        return "panic: cardboard burns\n  fake_function at fake.c:42"
+        return f"{self.summary()}\nregisters: of cardboard"
 
 
 @dataclass
@@ -61,11 +65,18 @@ STUBS = [
 
 
 class Instance:
+    image_base = 0
+
     def __init__(self) -> None:
         self.crash: Report | None = None
         self.frames: list[Frame] = []
+        self.noticed: list[Any] = []
+        self.life = self
         self.stubs = {1: 2}
         """As at boot."""
+
+    def forget(self) -> None:
+        self.noticed.clear()
 
     def captured(self, dev: int | None = None, clear: bool = True) -> list[Frame]:
         return self.frames
@@ -85,8 +96,13 @@ class Host:
 
 
 class Log:
+    lost = 0
+
     def __init__(self) -> None:
         self.lines = ["Linux version 6.1.0-fake"]
+
+    def __getitem__(self, index: slice) -> list[str]:
+        return self.lines[index]
 
     def text(self) -> str:
         return "".join(f"{line}\n" for line in self.lines)
@@ -97,6 +113,8 @@ class Log:
 
 class Kernel:
     """Its state is a list and its log."""
+
+    warnings = 0
 
     current: Host
 
