@@ -17,6 +17,7 @@ from anykernel.host.life import Life, Mark
 from anykernel.host.memory import Buffer, UserMemory
 from anykernel.host.outcome import failure
 from anykernel.host.report import CrashReport
+from anykernel.host.times import timeout_ns
 from anykernel.host.turns import atomic
 
 if TYPE_CHECKING:
@@ -504,4 +505,5 @@ class Instance:
 
 def _timeout_ns(seconds: float | None) -> int:
     """0 is none; a timeout of 0 seconds is 1 ns."""
-    return 0 if seconds is None else max(1, round(seconds * 1e9))
+    ns = timeout_ns(seconds)
+    return 0 if ns is None else max(1, ns)

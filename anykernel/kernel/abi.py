@@ -162,7 +162,11 @@ def unpack_control(raw: bytes) -> list[tuple[int, int, bytes]]:
 
 
 def pack_timespec(seconds: float) -> bytes:
-    nanoseconds = round(seconds * 1e9)
+    return pack_ns(round(seconds * 1e9))
+
+
+def pack_ns(nanoseconds: int) -> bytes:
+    """struct timespec."""
     return struct.pack("=qq", nanoseconds // 10**9, nanoseconds % 10**9)
 
 

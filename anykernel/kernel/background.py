@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from anykernel.errors import ProcessEnded, UsageError
+from anykernel.host.times import timeout_ns
 from anykernel.kernel.call import Plan, Request, alone, error_of, request
 
 if TYPE_CHECKING:
@@ -92,7 +93,9 @@ class Call(Generic[R]):
 
     def _wait(self, timeout: float | None) -> None:
         self._check()
-        limit = None if timeout is None else self._instance.now + round(timeout * 1e9)
+        now = self._instance.now
+        ns = timeout_ns(timeout, now)
+        limit = None if ns is None else now + ns
         if self.done():
             return
         while not self._over:
@@ -110,9 +113,9 @@ class Call(Generic[R]):
                 self._feed(result)
 
     def _post(self, what: Request) -> None:
-        deadline = what.timeout
         now = self._instance.now
-        self._deadline = None if deadline is None else now + round(deadline * 1e9)
+        deadline = timeout_ns(what.timeout, now)
+        self._deadline = None if deadline is None else now + deadline
         self._nr = what.nr
         self._instance.post(what.nr, *what.args, task=self._task)
         self._instance.run()
@@ -231,6 +234,7 @@ class Workers:
         Raises TimeoutError after `timeout` virtual seconds (the request goes on), and Deadlock.
         """
         began, slice_ns = instance.now, FIRST_SLICE
+        whole = timeout_ns(timeout, began)
         while True:
             instance.run()
             result = instance.poll(task)
@@ -241,7 +245,7 @@ class Workers:
             if any(moved):
                 continue
             passed = instance.now - began
-            left = None if timeout is None else round(timeout * 1e9) - passed
+            left = None if whole is None else whole - passed
             if left is not None and left <= 0:
                 raise TimeoutError("timed out")
             # Another call may need a push when it gets on, so time may not leap.

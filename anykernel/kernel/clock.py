@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from anykernel.errors import UsageError
+from anykernel.host.times import nanoseconds
 
 if TYPE_CHECKING:
     from anykernel.kernel.interface import Instance
@@ -34,11 +35,12 @@ class Clock:
     def advance(self, seconds: float) -> int:
         """Lets `seconds` pass, with all that is due in them.  Returns the new `now`.
 
-        Raises UsageError for a negative time.
+        Raises UsageError for a negative time, for what is none, and for more than 200 years.
         """
-        if seconds < 0:
+        if isinstance(seconds, int | float) and seconds < 0:
             raise UsageError(f"time can't go back ({seconds} s): take a snapshot and restore it")
-        self._instance.run(self._instance.now + round(seconds * 1e9))
+        now = self._instance.now
+        self._instance.run(now + nanoseconds(seconds, "the time to pass", now))
         return self._instance.now
 
     def run_until_idle(self, limit: float = 60.0) -> int:
@@ -47,6 +49,4 @@ class Clock:
         Returns the new `now`: the time of the last timer.  Timers that repeat for ever (garbage
         collections) end at the limit.
         """
-        if limit < 0:
-            raise UsageError(f"the limit can't be negative ({limit} s)")
-        return self._instance.settle(round(limit * 1e9))
+        return self._instance.settle(nanoseconds(limit, "the limit", self._instance.now))

@@ -7,6 +7,7 @@ import os
 import select as pyselect
 from typing import TYPE_CHECKING, Any
 
+from anykernel.host.times import timeout_ns
 from anykernel.kernel import abi
 from anykernel.kernel.call import KeepsProcess, Plan, Request, operation
 from anykernel.kernel.syscalls import NUMBERS
@@ -35,7 +36,8 @@ def _polled(
         array = memory.new(abi.POLLFD.size * len(wanted))
         for position, (fd, events) in enumerate(wanted):
             abi.POLLFD.pack_into(array.view, position * abi.POLLFD.size, fd, events, 0)
-        limit = 0 if timeout is None else memory.put(abi.pack_timespec(max(timeout, 0)))
+        ns = timeout_ns(timeout)
+        limit = 0 if ns is None else memory.put(abi.pack_ns(ns))
         yield Request(NUMBERS["ppoll"], (array.address, len(wanted), limit, 0, 0))
         size = abi.POLLFD.size
         return [abi.POLLFD.unpack_from(array.view, i * size)[2] for i in range(len(wanted))]
@@ -139,11 +141,16 @@ class Epoll(KeepsProcess):
         most = 255 if maxevents == -1 else maxevents
         if most <= 0:
             raise ValueError(f"maxevents must be greater than 0, got {maxevents}")
-        limit = -1 if timeout is None or timeout < 0 else -(-timeout * 1000 // 1)
+        ns = None if timeout is not None and timeout < 0 else timeout_ns(timeout)
+        milliseconds = -1 if ns is None else -(-ns // 10**6)
         size = abi.EPOLL_EVENT.size
         with self.process.memory() as memory:
             room = memory.new(size * most)
-            args = (self._open(), room.address, most, int(limit) & 0xFFFFFFFF, 0)
-            got = yield Request(NUMBERS["epoll_pwait"], args)
+            args = (self._open(), room.address, most, milliseconds & 0xFFFFFFFF, 0)
+            if milliseconds < 1 << 31:
+                got = yield Request(NUMBERS["epoll_pwait"], args)
+            else:  # more than its int holds: 24 days
+                limit = memory.put(abi.pack_ns(ns or 0))
+                got = yield Request(NUMBERS["epoll_pwait2"], (*args[:3], limit, 0, 0))
             found = [abi.EPOLL_EVENT.unpack_from(room.view, i * size) for i in range(got)]
         return [(fd, events) for events, fd in found]

@@ -98,8 +98,8 @@ class Socket:
 
     def settimeout(self, value: float | None) -> None:
         """None: blocking; 0: non-blocking; else the virtual seconds that a call may take."""
-        if value is not None and value < 0:
-            raise ValueError("Timeout value out of range")
+        if value is not None and not value >= 0:
+            raise ValueError(f"Timeout value out of range: {value}")
         with self.process.memory() as memory:
             flag = memory.put(struct.pack("=i", value == 0))
             self.process.syscall("ioctl", self._open_fd(), FIONBIO, flag)

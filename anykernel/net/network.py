@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 from anykernel.errors import KernelCrash, UsageError
 from anykernel.host.report import CrashReport
 from anykernel.host.snapshots import Snapshot
+from anykernel.host.times import nanoseconds
 from anykernel.net.engine import Asked, Engine
 from anykernel.net.link import KINDS, Cable, Frame, Link, Port, cable
 from anykernel.net.node import Node
@@ -309,7 +310,7 @@ class Network(Recipes):
         network's time.  `daemon`: run() doesn't wait for it.
         """
         node = self.find(on)
-        begin = self.now if at is None else round(at * 1e9)
+        begin = self.now if at is None else nanoseconds(at, "at=")
         if begin < self.now:
             raise UsageError(f"at={at}: it is {self.seconds} s already")
         name = name or str(getattr(function, "__name__", "program"))
@@ -334,7 +335,7 @@ class Network(Recipes):
 
     def sleep(self, seconds: float) -> None:
         """In a program: waits.  Elsewhere: lets the network run so long."""
-        if seconds < 0:
+        if isinstance(seconds, int | float) and seconds < 0:
             raise UsageError(f"time can't go back ({seconds} s)")
         if self.hub.inside:
             self.hub.sleep(seconds)

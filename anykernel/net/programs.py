@@ -21,6 +21,7 @@ from greenlet import GreenletExit, getcurrent, greenlet
 from greenlet import error as GreenletError
 
 from anykernel.errors import AnykernelError, Deadlock, ProcessEnded, UsageError, ending
+from anykernel.host.times import nanoseconds, timeout_ns
 from anykernel.kernel import abi
 
 if TYPE_CHECKING:
@@ -278,7 +279,8 @@ class Hub:
     ) -> int:
         instance, task = process.instance, process.task
         key = (instance.index, task)  # type: ignore[attr-defined]
-        until = None if timeout is None else self.network.now + max(1, round(timeout * 1e9))
+        ns = timeout_ns(timeout, self.network.now)
+        until = None if ns is None else self.network.now + max(1, ns)
         self._calls[key] = program
         try:
             result: int | Killed | None = self._pause(program, what, until)
@@ -303,7 +305,8 @@ class Hub:
 
     def sleep(self, seconds: float) -> None:
         """Lets virtual time pass for the program that runs."""
-        self._pause(self._current(), f"sleep({seconds})", self.network.now + round(seconds * 1e9))
+        until = self.network.now + nanoseconds(seconds, "a sleep", self.network.now)
+        self._pause(self._current(), f"sleep({seconds})", until)
 
     def wait_for(self, other: Program[Any]) -> None:
         """Blocks the program that runs until `other` has ended."""

@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from anykernel.errors import Deadlock, UsageError
+from anykernel.host.times import MOST, nanoseconds
 from anykernel.net.programs import Killed
 
 if TYPE_CHECKING:
@@ -40,10 +42,17 @@ def run(
     if hub.inside:
         raise UsageError("a program can't run the network: network.sleep() waits")
     hub.exclusive()  # raises in a thread where its programs can't go on
-    if seconds is not None and seconds < 0:
+    if isinstance(seconds, int | float) and seconds < 0:
         raise UsageError(f"time can't go back ({seconds} s)")
+    if math.isnan(budget):
+        raise UsageError(f"the budget is a number of seconds, not {budget}")
     begin, wall = network.now, time.monotonic() + budget
-    end = begin + round((limit if seconds is None else seconds) * 1e9)
+    if seconds is not None:
+        end = begin + nanoseconds(seconds, "the time to run", begin)
+    elif limit == math.inf:
+        end = MOST
+    else:
+        end = begin + nanoseconds(limit, "the limit", begin)
     hub.progress_ns = begin
     while True:
         hub.take_turns()

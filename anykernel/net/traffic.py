@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from anykernel.errors import UsageError
+from anykernel.host.times import nanoseconds
 from anykernel.net import units
 from anykernel.net.jobs import Job, JobStats
 from anykernel.net.tcpinfo import tcp_info
@@ -143,6 +144,9 @@ class Bulk(Flow):
         super().__init__(network, a, b, **options)
         if (bytes is None) == (seconds is None):
             raise UsageError("bulk traffic has an end: give bytes= or seconds=")
+        for name, value in (("seconds=", seconds), ("sample=", sample)):
+            if value is not None:
+                nanoseconds(value, name)
         self._bytes, self._seconds, self._congestion = bytes, seconds, congestion
         self._sample, self._protocol, self._chunk = sample, protocol, chunk
         self.samples: list[tuple[float, dict[str, int]]] = []
@@ -264,6 +268,7 @@ class Cbr(Flow):
         if not 1 <= size <= 65_507:
             raise UsageError(f"size={size}: a datagram has 1 to 65,507 bytes of payload")
         self._interval = max(1, round(size * 8 * 1e9 / units.rate(rate)))
+        nanoseconds(seconds, "seconds=")
         self._seconds, self._size, self._logs, self._drain = seconds, size, log, drain
         self.sent: JobStats | None = None
         self.received: JobStats | None = None
@@ -335,6 +340,7 @@ class Requests(Flow):
     ) -> None:
         super().__init__(network, a, b, **options)
         self._count, self._request, self._response = count, request, response
+        nanoseconds(interval, "interval=")
         self._interval = interval
         self.latencies: list[float] = []
         """Seconds from each request to its answer."""
@@ -395,6 +401,7 @@ class Ping(Flow):
         **options: Any,
     ) -> None:
         super().__init__(network, a, b or a, **options)
+        nanoseconds(interval, "interval=")
         self._count, self._interval, self._size = count, interval, size
         self.echoes: list[Echo] = []
         self._start("ping", self._ping, self.a, at)

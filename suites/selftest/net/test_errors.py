@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import socket
@@ -243,3 +244,47 @@ def test_direct_calls_that_nothing_ends(network: Network) -> None:
     with pytest.raises(Deadlock, match="nothing can wake it"):
         sock.recv(10)
     assert well(network)
+
+
+@pytest.mark.parametrize("value", [math.nan, "soon"])
+def test_what_is_no_time(network: Network, value: Any) -> None:
+    a, b = network.chain(2)
+    network.address()
+    uses: list[Callable[[], Any]] = [
+        lambda: network.run(value),
+        lambda: network.run(limit=value),
+        lambda: network.sleep(value),
+        lambda: network.start(print, on=a, at=value),
+        lambda: network.bulk(a, b, seconds=value),
+        lambda: network.ping(a, b, interval=value),
+    ]
+    for use in uses:
+        with pytest.raises(UsageError, match="is a number of seconds, not"):
+            use()
+    assert not network.hub.programs
+
+
+@pytest.mark.parametrize("value", [math.inf, 1e15, 2**64 / 1e9])
+def test_what_is_too_long(network: Network, value: float) -> None:
+    (node,) = network.chain(1)
+
+    def sleeper(process: Process) -> str:
+        with pytest.raises(UsageError, match="a sleep is too long"):
+            network.sleep(value)
+        near, far = process.socketpair()
+        near.settimeout(value)
+        far.send(b"x")
+        return str(near.recv(1))
+
+    for use in (network.run, network.sleep, lambda at: network.start(print, on=node, at=at)):
+        with pytest.raises(UsageError, match="is too long"):
+            use(value)
+    if value == math.inf:
+        program = network.start(sleeper, on=node)
+        network.run(limit=value, budget=value)
+        assert program.result == "b'x'"
+    else:
+        with pytest.raises(UsageError, match="the limit is too long"):
+            network.run(limit=value)
+    with pytest.raises(UsageError, match="the budget is a number of seconds"):
+        network.run(1, budget=math.nan)
