@@ -312,7 +312,7 @@ class Host:
             said = self._stderr.read(SAID).decode(errors="replace")
         parts = [f"the host process died {when} ({how})", said.strip()]
         try:
-            parts.append(crashes or self._console_tail())
+            parts.append(crashes or self._crashes() or self._console_tail())
         except BorderError as error:
             parts.append(str(error))
         return HostDied("\n".join(part for part in parts if part))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from anykernel.host.places import Place
+from anykernel.host.syscalls import NUMBERS
 from anykernel.link.stacks import shown
 from anykernel.visible import visible
 
@@ -42,6 +43,8 @@ REGISTERS = [
     "flags",
     "error",
 ]
+NAMES = {number: name for name, number in NUMBERS.items()}
+X32 = 0x40000000
 WRITE = 2  # in a page fault's error code
 SHOWN_FRAMES = 10
 SHOWN_LOG = 25
@@ -53,7 +56,8 @@ class CrashReport:
 
     kind: 'panic' (also BUG), 'oops' (a bad access or instruction), 'wild write', 'stack
     overflow', 'lockup', 'sandbox', 'halt', 'stub'.  frames: 'function+0x12 (file.c:34)', the
-    innermost first.
+    innermost first; '? function...' where the frame pointer is gone, and the stack holds what may
+    be a return address.
     """
 
     name: str
@@ -88,13 +92,17 @@ class CrashReport:
         addresses = symbols.unwind(s.ip, s.bp, s.stack, s.stack_from, place.image, place.image_end)
         # The host's own frames, from which panic() left, say nothing.
         frames = [symbols.describe(a - place.image) for a in addresses]
+        guessed = symbols.guess(s.bp, s.stack, s.stack_from, place.image, place.image_end)
+        frames += [
+            f and f"? {f}" for f in (symbols.describe(a - place.image) for a in guessed[:24])
+        ]
         text = host.said(index).decode(errors="replace")
         instances = host.instances
         places = instances[index].life.died_at if index < len(instances) else ()
         return cls(
             name=host.names.get(index, ""),
             kind=kind,
-            what=s.what,
+            what=_named(kind, s.what, s.address),
             address=s.address,
             ip=s.ip,
             registers=values | {"ip": s.ip, "sp": s.sp, "bp": s.bp},
@@ -143,3 +151,12 @@ class CrashReport:
             lines.append("last lines of the kernel's log:")
             lines += [f"  {line}" for line in self.log]
         return visible("\n".join(lines))
+
+
+def _named(kind: str, what: str, number: int) -> str:
+    """With the system call's name in place of its number, where it is x86-64's."""
+    x32 = number & X32
+    name = NAMES.get(number & ~X32)
+    if kind != "sandbox" or name is None or "32-bit" in what:
+        return what
+    return what.replace(f"system call {number}", f"system call {name}{' (of x32)' if x32 else ''}")

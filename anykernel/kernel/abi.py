@@ -10,7 +10,7 @@ import struct
 from typing import Any, NamedTuple
 
 from anykernel.errors import UsageError
-from anykernel.kernel.syscalls import NUMBERS
+from anykernel.host.syscalls import NUMBERS
 
 AF_UNIX, AF_INET, AF_INET6, AF_NETLINK, AF_PACKET = 1, 2, 10, 16, 17
 SOCKADDR_STORAGE = 128

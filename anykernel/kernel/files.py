@@ -10,10 +10,10 @@ import struct
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from anykernel.host.syscalls import NUMBERS
 from anykernel.kernel import abi
 from anykernel.kernel.call import Plan, Request, operation, request
 from anykernel.kernel.processes import ProcessCalls
-from anykernel.kernel.syscalls import NUMBERS
 
 if TYPE_CHECKING:
     from anykernel.kernel.process import Process

@@ -7,10 +7,10 @@ import os
 import select as pyselect
 from typing import TYPE_CHECKING, Any
 
+from anykernel.host.syscalls import NUMBERS
 from anykernel.host.times import timeout_ns
 from anykernel.kernel import abi
 from anykernel.kernel.call import KeepsProcess, Plan, Request, operation
-from anykernel.kernel.syscalls import NUMBERS
 
 if TYPE_CHECKING:
     from anykernel.kernel.process import Process

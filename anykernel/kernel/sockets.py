@@ -11,10 +11,10 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from anykernel.errors import KernelError, UsageError
+from anykernel.host.syscalls import NUMBERS
 from anykernel.kernel import abi
 from anykernel.kernel.call import Memory, Plan, Request, operation
 from anykernel.kernel.socketio import makefile
-from anykernel.kernel.syscalls import NUMBERS
 
 if TYPE_CHECKING:
     from anykernel.kernel.process import Process

@@ -14,6 +14,8 @@ from anykernel.link.elf import SECTION
 from anykernel.link.objects import FUNCTION
 from anykernel.link.raw import Raw, RawSymbol
 
+EXECUTABLE = 4
+
 
 class Symbols:
     """The symbols and line tables of an unstripped vmlinux, read when first asked for."""
@@ -102,6 +104,52 @@ class Symbols:
                 break
             bp = next_bp
         return frames
+
+    def guess(
+        self, bp: int, stack: bytes, stack_from: int, image: int, image_end: int
+    ) -> list[int]:
+        """Where calls may have come from that unwind() can't tell, since the chain of frame
+        pointers is broken: what lies on the stack beyond it and follows a call instruction.  Some
+        of it may be left from earlier calls."""
+        begin = stack_from
+        while self._in_stack(bp, stack, stack_from):
+            (next_bp,) = struct.unpack_from("<Q", stack, bp - stack_from)
+            if not next_bp:
+                return []  # the chain's end
+            begin = bp + 16
+            if next_bp <= bp:
+                break
+            bp = next_bp
+        words = struct.iter_unpack("<Q", stack[begin - stack_from : len(stack) & -8])
+        return [
+            word - 1
+            for (word,) in words
+            if image <= word < image_end and self._follows_call(word - image)
+        ]
+
+    @functools.cached_property
+    def _code(self) -> tuple[list[int], list[tuple[int, bytes]]]:
+        """Executable sections: where they begin, and (where they end, content)."""
+        raw = Raw(self.vmlinux)
+        found = sorted(
+            (one.address, one.address + one.size, raw.content(number))
+            for number, one in enumerate(raw.sections)
+            if one.flags & EXECUTABLE
+        )
+        return [one[0] for one in found], [(one[1], one[2]) for one in found]
+
+    def _follows_call(self, offset: int) -> bool:
+        starts, sections = self._code
+        position = bisect_right(starts, offset) - 1
+        if position < 0 or offset > sections[position][0]:
+            return False
+        at = offset - starts[position]
+        before = sections[position][1][max(at - 7, 0) : at]
+        # A relative call, or an indirect one: its second byte says so in three bits.
+        return before[-5:-4] == b"\xe8" or any(
+            before[-size:][:1] == b"\xff" and before[-size + 1] >> 3 & 7 == 2
+            for size in range(2, min(7, len(before)) + 1)
+        )
 
     @staticmethod
     def _in_stack(bp: int, stack: bytes, stack_from: int) -> bool:

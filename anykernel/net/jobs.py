@@ -11,7 +11,7 @@ from greenlet import GreenletExit
 
 from anykernel.errors import UsageError
 from anykernel.host.border import ENDLESS
-from anykernel.kernel.syscalls import NUMBERS
+from anykernel.host.syscalls import NUMBERS
 
 if TYPE_CHECKING:
     from anykernel.kernel.process import Process

@@ -265,6 +265,7 @@ static uint32_t execute(struct hk_command *c)
 		c->ret = -ENODEV;
 		return HK_BAD;
 	}
+	overdue = false;
 	if (_setjmp(crash_exit)) {
 		/* In a network, it need not be the one that the command is for. */
 		running->rx = running->rx_end = NULL;
@@ -279,6 +280,7 @@ static uint32_t execute(struct hk_command *c)
 	} else {
 		status = execute_for(k, c);
 	}
+	last_run = running ? running : last_run;
 	running = NULL;
 	header()->running = 0;
 	header()->now = engine_now();

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Signals: page protection at work, bad user pointers, and crashes. */
 #define _GNU_SOURCE
+#include <linux/audit.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -12,73 +13,8 @@
 
 #define ALT_STACK (256 * 1024)
 #define WRITE_FAULT 2	/* page fault error code, bit 1 */
-
-jmp_buf crash_exit;
-
-static void copy_stack(struct kernel *k, uint64_t sp)
-{
-	struct hk_kernel *s = k->shared;
-	uint64_t low = k->lib->stack_low, high = k->lib->stack_high;
-	uint64_t n;
-
-	s->stack_low = low;
-	s->stack_high = high;
-	s->stack_bytes = 0;
-	if (sp < (uint64_t)k->low || sp >= (uint64_t)k->high)
-		sp = low;
-	/* After an overflow sp lies below the stack; what is there counts, too. */
-	s->stack_from = sp & ~7UL;
-	n = (sp < low ? (uint64_t)k->high : high) - s->stack_from;
-	if (n > HK_STACK_COPY)
-		n = HK_STACK_COPY;
-	memcpy((uint8_t *)s + HK_REPORT_SIZE - HK_STACK_COPY, (void *)s->stack_from, n);
-	s->stack_bytes = n;
-}
-
-static void report(struct kernel *k, enum hk_crash kind, const char *what)
-{
-	struct hk_kernel *s = k->shared;
-
-	s->crash = kind;
-	s->pid = k->lib->pid;
-	memcpy(s->comm, k->lib->comm, sizeof(s->comm));
-	snprintf(s->what, sizeof(s->what), "%s", what);
-}
-
-void crash(struct kernel *k, enum hk_crash kind, const char *what)
-{
-	struct hk_kernel *s = k->shared;
-
-	report(k, kind, what);
-	s->signal = 0;
-	s->fault_address = 0;
-	memset(s->regs, 0, sizeof(s->regs));
-	s->bp = (uint64_t)__builtin_frame_address(0);
-	s->sp = s->bp;
-	s->ip = (uint64_t)__builtin_return_address(0);
-	copy_stack(k, s->sp);
-	_longjmp(crash_exit, 1);
-}
-
-static void crash_at(struct kernel *k, enum hk_crash kind, const char *what, int signo,
-		     uint64_t address, const greg_t *g)
-{
-	static const int order[16] = { REG_RAX, REG_RBX, REG_RCX, REG_RDX, REG_RSI, REG_RDI,
-				       REG_R8, REG_R9, REG_R10, REG_R11, REG_R12, REG_R13,
-				       REG_R14, REG_R15, REG_EFL, REG_ERR };
-	struct hk_kernel *s = k->shared;
-
-	report(k, kind, what);
-	s->signal = signo;
-	s->fault_address = address;
-	for (int i = 0; i < 16; i++)
-		s->regs[i] = g[order[i]];
-	s->ip = g[REG_RIP];
-	s->sp = g[REG_RSP];
-	s->bp = g[REG_RBP];
-	copy_stack(k, s->sp);
-	_longjmp(crash_exit, 1);
-}
+/* How far below its stack a kernel's pointer still counts as an overflow. */
+#define BELOW (1UL << 20)
 
 static struct kernel *owner(uint8_t *address)
 {
@@ -90,43 +26,118 @@ static struct kernel *owner(uint8_t *address)
 	return NULL;
 }
 
+/* The kernel whose code runs; a wild write may have changed the pointer. */
+static struct kernel *running_kernel(void)
+{
+	uint64_t offset = (uint64_t)running - (uint64_t)kernels;
+
+	return running && offset / sizeof(*kernels) < options.kernels &&
+	       offset % sizeof(*kernels) == 0 ? running : NULL;
+}
+
+static const char *of_memory(struct kernel *k, const siginfo_t *info, const greg_t *g,
+			     enum hk_crash *kind)
+{
+	uint64_t address = (uint64_t)info->si_addr, sp = g[REG_RSP], low, high;
+
+	if (info->si_code == SI_KERNEL) {
+		*kind = HK_ILLEGAL;
+		return "general protection fault: a privileged instruction, or an address that can't be";
+	}
+	if (info->si_signo == SIGBUS && info->si_code == BUS_ADRALN)
+		return "unaligned access, with alignment checks on";
+	if (!k->lib || !stack_bounds(k, &low, &high))
+		return "bad memory access";
+	if ((sp < low + PAGE && sp >= low - BELOW) ||
+	    (address < low + PAGE && address >= low && sp < high && sp >= low - BELOW)) {
+		*kind = HK_OVERFLOW;
+		return "kernel stack overflow";
+	}
+	if (sp < low || sp > high)
+		return in_host(sp) ? "bad memory access in the host" :
+				     "bad memory access, and the stack pointer is wild";
+	return "bad memory access";
+}
+
+static const char *of_instruction(const siginfo_t *info)
+{
+	switch (info->si_signo) {
+	case SIGFPE:
+		return info->si_code == FPE_INTDIV ? "division error" :
+						     "floating point exception";
+	case SIGTRAP:
+		return info->si_code == TRAP_TRACE ? "single step: the trap flag is set" :
+						     "breakpoint instruction";
+	}
+	return "illegal instruction";
+}
+
+static const char *of_call(const siginfo_t *info, char *room, size_t size)
+{
+	snprintf(room, size, "system call %d%s forbidden by the sandbox", info->si_syscall,
+		 info->si_arch == AUDIT_ARCH_X86_64 ? "" : " of the 32-bit table");
+	return room;
+}
+
+/* Asks the kernel, whose tables may be what is wrong. */
+static bool fix_up(struct kernel *k, struct crash_context *c, greg_t *g)
+{
+	static struct crash_context first;
+	static volatile bool asking;
+	uint64_t next;
+
+	if (asking) {
+		asking = false;
+		crash_at(k, &first);
+	}
+	first = *c;
+	asking = true;
+	next = k->fixup(g[REG_RIP]);
+	asking = false;
+	if (next)
+		g[REG_RIP] = next;
+	return next != 0;
+}
+
 static void on_fault(int signo, siginfo_t *info, void *context)
 {
 	greg_t *g = ((ucontext_t *)context)->uc_mcontext.gregs;
-	uint8_t *address = info->si_addr;
-	struct kernel *k = running;
+	uint8_t *address = info->si_addr, *ip = (uint8_t *)g[REG_RIP];
+	struct crash_context c = { .kind = HK_ILLEGAL, .signo = signo, .registers = g,
+				   .address = (uint64_t)address };
+	struct kernel *k = running_kernel(), *of;
 	bool memory = signo == SIGSEGV || signo == SIGBUS;
-	struct kernel *of = memory && (g[REG_ERR] & WRITE_FAULT) ? owner(address) : NULL;
-	uint64_t sp = g[REG_RSP], next;
+	char room[64];
 
+	processor_restore();
+	of = memory && (g[REG_ERR] & WRITE_FAULT) ? owner(address) : NULL;
 	/* A write into another kernel's memory is wild, not a page to unprotect. */
 	if (of && (of == k || !k) && snapshot_fault(of, address))
 		return;
-	if (signo == SIGALRM && (!k || !k->lib->in_kernel || saving))
-		return;	/* too late, or in the middle of a page fault: another follows */
-	if (!k) {
-		/* The host's own bug; raise() is beyond the sandbox. */
-		end_host(5);
-	}
-	if (memory) {
-		next = k->fixup(g[REG_RIP]);
-		if (next) {
-			g[REG_RIP] = next;
+	if (signo == SIGALRM) {
+		/* In the host's code, called by the kernel or not, at the next border. */
+		if (!k || ip < k->base || ip >= k->low) {
+			overdue = k != NULL;
 			return;
 		}
-		if (sp < k->lib->stack_low + PAGE || sp > k->lib->stack_high ||
-		    (uint64_t)address - k->lib->stack_low < PAGE)
-			crash_at(k, HK_OVERFLOW, "kernel stack overflow", signo,
-				 (uint64_t)address, g);
-		crash_at(k, HK_FAULT, "bad memory access", signo, (uint64_t)address, g);
+		c.kind = HK_LOCKUP;
+		c.what = "the kernel ran longer than its budget";
+		c.address = 0;
+	} else if (memory) {
+		c.kind = HK_FAULT;
+		c.what = k ? of_memory(k, info, g, &c.kind) : "bad memory access in the host";
+		if (k && k->lib && fix_up(k, &c, g))
+			return;
+	} else if (signo == SIGSYS) {
+		c.kind = HK_SANDBOX;
+		c.address = info->si_syscall;
+		c.what = of_call(info, room, sizeof(room));
+	} else {
+		c.what = of_instruction(info);
 	}
-	if (signo == SIGALRM)
-		crash_at(k, HK_LOCKUP, "the kernel ran longer than its budget", signo, 0, g);
-	if (signo == SIGSYS)
-		crash_at(k, HK_SANDBOX, "system call forbidden by the sandbox", signo,
-			 (uint64_t)info->si_syscall, g);
-	crash_at(k, HK_ILLEGAL, signo == SIGFPE ? "division error" : "illegal instruction",
-		 signo, (uint64_t)address, g);
+	if (!k)
+		crash_of_host(last_run, &c);
+	crash_at(k, &c);
 }
 
 void faults_install(void)

@@ -111,11 +111,14 @@ struct ring {
 extern struct options options;
 extern struct kernel *kernels;
 extern struct kernel *running;		/* the kernel whose code runs, or NULL */
+extern struct kernel *last_run;		/* the one before, when none runs */
 extern jmp_buf crash_exit;
+extern volatile bool overdue;		/* the budget is over; the next border tells */
 extern bool restoring, saving;
 extern uint8_t *shm;
 
 /* main.c */
+bool in_host(uint64_t sp);		/* it points to the host's own stack */
 _Noreturn void die(const char *what);
 uint64_t wall_ns(void);
 /* load.c */
@@ -146,7 +149,21 @@ bool snapshot_fault(struct kernel *k, uint8_t *address);
 uint64_t memory_hash(struct kernel *k);
 /* fault.c */
 void faults_install(void);
+/* crash.c */
+struct crash_context {
+	enum hk_crash kind;
+	const char *what;
+	int signo;
+	uint64_t address;
+	const long long *registers;	/* as in ucontext_t */
+};
+void processor_prepare(void);
+void processor_restore(void);
+void processor_check(struct kernel *k);
+bool stack_bounds(const struct kernel *k, uint64_t *low, uint64_t *high);
 _Noreturn void crash(struct kernel *k, enum hk_crash kind, const char *what);
+_Noreturn void crash_at(struct kernel *k, const struct crash_context *c);
+_Noreturn void crash_of_host(struct kernel *last, const struct crash_context *c);
 /* run.c */
 void task_seen(struct lib_task *task);
 uint32_t run_call(struct kernel *k, struct hk_command *c);

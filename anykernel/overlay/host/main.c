@@ -25,7 +25,7 @@
 
 struct options options;
 struct kernel *kernels;
-struct kernel *running;
+struct kernel *running, *last_run;
 uint8_t *shm;
 
 void die(const char *what)
@@ -43,6 +43,11 @@ static uint64_t number(const char *text)
 	if (*end || !*text)
 		die("bad number in the arguments");
 	return n;
+}
+
+bool in_host(uint64_t sp)
+{
+	return sp >= STACK_AT && sp < STACK_AT + STACK_SIZE;
 }
 
 uint64_t wall_ns(void)
@@ -188,6 +193,7 @@ int main(int argc, char **argv)
 		kernels[i].console = part + HK_CONSOLE_AT;
 		kernels[i].capture = part + HK_CAPTURE_AT;
 	}
+	processor_prepare();
 	faults_install();
 	getcontext(&context);
 	context.uc_stack.ss_sp = mmap((void *)STACK_AT, STACK_SIZE, PROT_READ | PROT_WRITE,

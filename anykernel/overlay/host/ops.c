@@ -21,22 +21,33 @@ uint64_t clock_now(struct kernel *k)
 	return k->state.now;
 }
 
+/* Who calls an operation: the kernel that runs, whatever it says.  What it left of the
+ * processor's state is not for C code. */
+static struct kernel *caller(void *host)
+{
+	(void)host;
+	processor_check(running);
+	return running;
+}
+
 static uint64_t op_clock_read(void *host)
 {
-	return clock_now(host);
+	return clock_now(caller(host));
 }
 
 static void op_clock_spend(void *host, uint64_t ns)
 {
-	struct kernel *k = host;
+	struct kernel *k = caller(host);
 
 	if (options.clock != HK_REAL)
 		k->state.now += ns;
 }
 
+#define MAX_FRAME 0x20000	/* longer than any netdev's MTU allows */
+
 static void op_console(void *host, const char *text, uint32_t n)
 {
-	struct kernel *k = host;
+	struct kernel *k = caller(host);
 	uint64_t head = k->shared->console_head;
 
 	for (uint32_t i = 0; i < n; i++)
@@ -67,7 +78,7 @@ uint64_t next_random(uint64_t *state)
 
 static void op_entropy(void *host, void *buf, uint32_t n)
 {
-	struct kernel *k = host;
+	struct kernel *k = caller(host);
 
 	for (uint32_t i = 0; i < n; i += 8) {
 		uint64_t z = next_random(&k->state.rng);
@@ -142,7 +153,7 @@ static void capture(struct kernel *k, uint32_t dev, bool sent, const void *data,
 /* Injected frames lie as [u32 length][data], each padded to 4 bytes. */
 static int32_t op_netdev_next(void *host, uint32_t dev)
 {
-	struct kernel *k = host;
+	struct kernel *k = caller(host);
 	uint32_t length;
 
 	if (dev != k->rx_dev || k->rx >= k->rx_end)
@@ -153,11 +164,13 @@ static int32_t op_netdev_next(void *host, uint32_t dev)
 
 static void op_netdev_pull(void *host, uint32_t dev, void *to, uint32_t len)
 {
-	struct kernel *k = host;
+	struct kernel *k = caller(host);
 	int32_t length = op_netdev_next(host, dev);
 
 	if (length < 0)
 		return;
+	if (to && len > (uint32_t)length)
+		crash(k, HK_FAULT, "the kernel takes more of a frame than there is");
 	if (to)
 		memcpy(to, k->rx + 4, len);
 	capture(k, dev, false, k->rx + 4, length);
@@ -166,9 +179,11 @@ static void op_netdev_pull(void *host, uint32_t dev, void *to, uint32_t len)
 
 static void op_netdev_xmit(void *host, uint32_t dev, const void *frame, uint32_t len)
 {
-	struct kernel *k = host;
+	struct kernel *k = caller(host);
 	size_t size = 4 + ((len + 3UL) & ~3UL);
 
+	if (len > MAX_FRAME || dev >= LIB_MAX_NETDEVS)
+		crash(k, HK_FAULT, "the kernel sends a frame, or by a netdev, that can't be");
 	capture(k, dev, true, frame, len);
 	if (engine_plugged(k, dev)) {
 		engine_transmit(k, dev, frame, len);
@@ -184,17 +199,24 @@ static void op_netdev_xmit(void *host, uint32_t dev, const void *frame, uint32_t
 
 static uint32_t op_netdev_room(void *host, uint32_t dev)
 {
-	return engine_plugged(host, dev) ? engine_room(host, dev) : 1;
+	struct kernel *k = caller(host);
+
+	return engine_plugged(k, dev) ? engine_room(k, dev) : 1;
 }
 
 static void op_stack_guard(void *host, void *low)
 {
-	snapshot_guard(host, low);
+	struct kernel *k = caller(host);
+	uint8_t *page = low;
+
+	if (page < k->low || page >= k->high || (uintptr_t)page % PAGE)
+		crash(k, HK_FAULT, "the kernel makes a stack of what isn't its memory");
+	snapshot_guard(k, page);
 }
 
 static void op_signal(void *host, uint32_t task, int32_t signo, uint64_t handler, const void *info)
 {
-	struct kernel *k = host;
+	struct kernel *k = caller(host);
 
 	(void)info;
 	k->shared->signals[k->state.signals++ % HK_SIGNALS] = (struct hk_signal){
@@ -205,13 +227,13 @@ static void op_signal(void *host, uint32_t task, int32_t signo, uint64_t handler
 
 static void op_crash(void *host, uint32_t kind, const char *what)
 {
-	crash(host, kind == LIB_CRASH_HALT ? HK_HALT : HK_PANIC, what);
+	crash(caller(host), kind == LIB_CRASH_HALT ? HK_HALT : HK_PANIC, what);
 }
 
 static void op_stub(void *host, uint32_t number, const char *name, uint32_t granted,
 		    uint32_t count, const uint64_t *args)
 {
-	struct kernel *k = host;
+	struct kernel *k = caller(host);
 	char what[128];
 	int n;
 

@@ -32,6 +32,16 @@ static void jump(struct kernel *k, uint64_t to)
 	}
 }
 
+/* Kernel code runs, until it has something to say that can be. */
+static void enter_kernel(struct kernel *k, struct lib_event *event)
+{
+	k->run(event);
+	processor_check(k);
+	if ((event->kind != LIB_EVENT_IDLE && event->kind != LIB_EVENT_USER) ||
+	    (event->kind == LIB_EVENT_USER && event->task >= LIB_MAX_TASKS))
+		crash(k, HK_FAULT, "the kernel came back with an event that can't be");
+}
+
 /* Runs until all tasks sleep and no timer is due; returns the next deadline. */
 uint64_t run_idle(struct kernel *k)
 {
@@ -39,7 +49,7 @@ uint64_t run_idle(struct kernel *k)
 	bool joined = engine_has(k);
 
 	do {
-		k->run(&event);
+		enter_kernel(k, &event);
 		if (joined && event.kind == LIB_EVENT_USER)
 			engine_back(k, event.task);
 	} while (event.kind != LIB_EVENT_IDLE || event.deadline <= clock_now(k));
@@ -132,7 +142,7 @@ static enum passed run_task(struct kernel *k, struct lib_task *task, uint64_t li
 		return BACK;
 	}
 	for (;;) {
-		k->run(&event);
+		enter_kernel(k, &event);
 		if (task->state != LIB_TASK_POSTED)
 			return BACK;
 		if (event.kind != LIB_EVENT_IDLE)

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from anykernel.host.syscalls import NUMBERS
 from anykernel.kernel import Kernel
-from anykernel.kernel.syscalls import NUMBERS
 from suites.selftest.kernel.machine import UserMemory
 
 ENOENT = 2

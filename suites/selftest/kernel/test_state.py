@@ -8,8 +8,8 @@ import socket
 import pytest
 
 from anykernel.errors import Deadlock, UsageError
+from anykernel.host.syscalls import NUMBERS
 from anykernel.kernel import Kernel
-from anykernel.kernel.syscalls import NUMBERS
 from suites.selftest.kernel import fake
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from anykernel.errors import UsageError
+from anykernel.host.syscalls import NUMBERS
 from anykernel.kernel import abi
-from anykernel.kernel.syscalls import NUMBERS
 
 HEADER = Path("/usr/include/x86_64-linux-gnu/asm/unistd_64.h")
 
