@@ -22,6 +22,7 @@ PACKAGES = {
     "cc": "gcc",
     "ccache": "ccache",
     "dpkg": "dpkg",
+    "dpkg-deb": "dpkg",
     "dpkg-source": "dpkg-dev",
     "flex": "flex",
     "gcc": "gcc",

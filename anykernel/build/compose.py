@@ -8,25 +8,18 @@ and a pristine file is never changed; an edit of a user's file is seen at once.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import shutil
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from anykernel import cache
 from anykernel.source import Tree
+from anykernel.source.files import BUILT_IN_PLACE, RECORD, leads_inside, walk
 
 OVERLAY = Path(__file__).resolve().parent.parent / "overlay"
-RECORD = ".anykernel-source"
-"""In a composed tree: where its links lead, and since when."""
 CLOCK_NS = 1_000_000_000
 """How coarse a file system's times may be."""
-ENTERED = ("arch", "include")
-"""Folders that are real even where the source has links: what is ours lies in them."""
-BUILT_IN_PLACE = (".config", ".config.old", "include/config", "include/generated", "vmlinux")
-"""What an in-tree build leaves at the top: Kbuild refuses O= where it sees them."""
 
 
 def overlay_files() -> list[tuple[Path, str]]:
@@ -89,17 +82,15 @@ def _link(source: Path, composed: Path, since: int) -> None:
     A folder that nobody touched since `since` has the links that it had then: looking where each
     of 80,000 leads takes seconds.
     """
-    # arch/lib is ours; a source may have one (older kernel libraries did).  What an in-tree build
-    # left isn't linked for a moment even: another process may be at its make.
-    left_out = {".git", "arch/lib", RECORD, *BUILT_IN_PLACE}
-    for inside, folder, files in _walk(source, left_out):
+    # What an in-tree build left isn't linked for a moment even: another process may be at its make.
+    for inside, folder, files in walk(source):
         to = composed / inside
         _real(to)
         touched = to.stat().st_mtime_ns > since - CLOCK_NS
         present = {entry.name: entry for entry in os.scandir(to)}
-        links = [f for f in files if inside + f not in left_out]
-        for name in links:
-            target, entry = _target(folder, name, source), present.pop(name, None)
+        for file in files:
+            name = file.name
+            target, entry = _target(file, folder, source), present.pop(name, None)
             if entry is not None and _stale(entry, target, touched):
                 cache.remove(Path(entry.path))
                 entry = None
@@ -110,45 +101,13 @@ def _link(source: Path, composed: Path, since: int) -> None:
                 os.unlink(entry)
 
 
-def _walk(source: Path, left_out: set[str]) -> Iterator[tuple[str, str, list[str]]]:
-    """(place in the tree, with a slash; folder; its files and links) of a source and all its
-    folders."""
-    waiting = [("", str(source))]
-    while waiting:
-        inside, folder = waiting.pop()
-        folders, files = [], []
-        with contextlib.suppress(PermissionError), os.scandir(folder) as entries:
-            for entry in entries:
-                entered = inside + entry.name in ENTERED
-                if entry.is_dir(follow_symlinks=entered):
-                    folders.append(entry.name)
-                else:
-                    files.append(entry.name)
-        yield inside, folder, files
-        waiting += [
-            (f"{inside}{name}/", os.path.join(folder, name))
-            for name in folders
-            if inside + name not in left_out
-        ]
-
-
-def _target(folder: str, name: str, source: Path) -> str:
+def _target(file: os.DirEntry[str], folder: str, source: Path) -> str:
     """What a link in the composed tree leads to: the source's file.  For a link of the source to
     one of its own folders, what that says: the folder is in the composed tree, too, and what is
     written there is in no danger."""
-    path = os.path.join(folder, name)
-    if os.path.islink(path) and os.path.isdir(path):
-        text = os.readlink(path)
-        leads = os.path.normpath(os.path.join(folder, text))
-        inside = os.path.relpath(leads, source)
-        outside = os.path.isabs(text) or inside.startswith("..") or os.path.realpath(path) != leads
-        if not (outside or _within(inside, {".git", *BUILT_IN_PLACE})):
-            return text
-    return path
-
-
-def _within(place: str, folders: Iterable[str]) -> bool:
-    return any(f"{place}/".startswith(f"{folder}/") for folder in folders)
+    if file.is_symlink() and os.path.isdir(file.path):
+        return leads_inside(folder, file.name, source) or file.path
+    return file.path
 
 
 def _stale(entry: os.DirEntry[str], target: str, touched: bool) -> bool:

@@ -23,6 +23,7 @@ from anykernel import cache
 from anykernel.build.compile import commands, compile_c
 from anykernel.build.kept import sound
 from anykernel.build.relink import relink, strip
+from anykernel.source.state import everything
 
 if TYPE_CHECKING:
     from anykernel.build.image import Image
@@ -48,9 +49,9 @@ def note(source: Path, composed: Path, objects: Path, kept: Path) -> None:
             inputs |= found
             included |= found - {own}
     # The source, not the composed tree: a walk looks where each of its links leads.
-    for folder, _, files in os.walk(source):
-        inside = os.path.normpath(composed / os.path.relpath(folder, source))
-        inputs |= {f"{inside}/{name}" for name in files if RULES.search(name)}
+    for place, _, entries in everything(source):
+        inside = os.path.normpath(composed / place)
+        inputs |= {f"{inside}/{one.name}" for one in entries if RULES.search(one.name)}
     states = {path: state for path in sorted(inputs) if (state := _state(path))}
     record = {"inputs": states, "included": sorted(p for p in included if p.endswith(".c"))}
     (kept / INPUTS).write_text(json.dumps(record, indent=0))

@@ -16,6 +16,7 @@ from anykernel import cache, proc
 from anykernel.errors import SourceError, ToolError, UsageError
 from anykernel.settings import settings
 from anykernel.source.tree import Tree, release_of
+from anykernel.source.unpack import extract, pipe, unpack
 
 Say = Callable[[str], None]
 
@@ -70,14 +71,14 @@ def _get(
         apt.run("apt-get", "download", f"{package}={version}", cwd=to / "download")
         (deb,) = (to / "download").glob("*.deb")
         say(f"unpacking {package} {version}")
-        proc.run(["dpkg", "-x", str(deb), str(to / "deb")])
+        with pipe(["dpkg-deb", "--fsys-tarfile", str(deb)]) as file:
+            extract(file, to / "deb", deb.name, strip=False)
         (archive,) = (to / "deb/usr/src").glob("linux-source-*.tar.xz")
-        (to / "tree").mkdir()
-        argv = ["tar", "-xJf", str(archive), "-C", str(to / "tree"), "--strip-components=1"]
-        proc.run([*argv, "--no-same-owner"])
+        unpack(archive, to / "tree", strip=True)
         shutil.rmtree(to / "deb")
     shutil.rmtree(to / "download")
-    return {"release": release_of(to / "tree"), "package": package}, ["tree/Makefile"]
+    data = {"release": release_of(to / "tree"), "package": package, "spec": f"debian:{version}"}
+    return data, ["tree/Makefile"]
 
 
 class Apt:

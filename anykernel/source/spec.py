@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
-import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -13,11 +14,44 @@ from typing import Any
 from anykernel import cache, proc
 from anykernel.errors import SourceError, ToolError, UsageError
 from anykernel.source import debian
+from anykernel.source.state import state
 from anykernel.source.tree import Tree, release_of
+from anykernel.source.unpack import unpack
 
 Say = Callable[[str], None]
 
 EXAMPLES = "debian:6.1, debian:6.1.170-3, ~/linux, git:~/linux@v6.12, linux-6.12.tar.xz"
+COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+PLAIN = (
+    "core.autocrlf=false",
+    "core.eol=lf",
+    "core.attributesFile=/dev/null",
+    "core.fsmonitor=false",
+    "tar.umask=0022",
+)
+"""Settings under which one commit gives the same files for everybody."""
+ELSEWHERE = (
+    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+    "GIT_CEILING_DIRECTORIES",
+    "GIT_COMMON_DIR",
+    "GIT_CONFIG",
+    "GIT_CONFIG_COUNT",
+    "GIT_CONFIG_PARAMETERS",
+    "GIT_DIR",
+    "GIT_DISCOVERY_ACROSS_FILESYSTEM",
+    "GIT_EXTERNAL_DIFF",
+    "GIT_GRAFT_FILE",
+    "GIT_IMPLICIT_WORK_TREE",
+    "GIT_INDEX_FILE",
+    "GIT_NAMESPACE",
+    "GIT_OBJECT_DIRECTORY",
+    "GIT_PREFIX",
+    "GIT_REPLACE_REF_BASE",
+    "GIT_SHALLOW_FILE",
+    "GIT_TRACE",
+    "GIT_WORK_TREE",
+)
+"""Variables (of a hook, say) that name another repository than the folder's, or add output."""
 TARBALL = re.compile(r"\.(tar|tar\.(gz|xz|bz2|zst)|tgz|txz)$")
 
 
@@ -44,32 +78,7 @@ def fetch(spec: str, say: Say | None = None) -> Tree:
 
 
 def _folder(spec: str, path: Path) -> Tree:
-    return Tree(path, release_of(path), spec, f"folder-{_state(path)}", live=True)
-
-
-def _state(path: Path) -> str:
-    """A hash that changes with the folder: git's view where there is one, else names, sizes and
-    times of all files."""
-    sha = hashlib.sha256(str(path).encode())
-    git = ["git", "-C", str(path)]
-    # None before the first commit: then there is nothing to compare with.
-    head = (path / ".git").exists() and proc.run([*git, "rev-parse", "-q", "HEAD"], check=False)
-    if head and re.fullmatch(r"[0-9a-f]{40,64}", head.strip()):
-        sha.update(head.encode())
-        sha.update(proc.run([*git, "diff", "HEAD", "--no-ext-diff"]).encode())
-        new = proc.run([*git, "ls-files", "--others", "--exclude-standard", "-z"])
-        for name in new.split("\0"):
-            file = path / name
-            if file.is_file():
-                sha.update(name.encode() + cache.digest(file).encode())
-    else:
-        for folder, folders, files in os.walk(path):
-            folders.sort()
-            for name in sorted(files):
-                status = os.lstat(os.path.join(folder, name))
-                line = f"{folder}/{name} {status.st_size} {status.st_mtime_ns}\n"
-                sha.update(line.encode(errors="surrogateescape"))
-    return sha.hexdigest()[:16]
+    return Tree(path, release_of(path), spec, f"folder-{state(path)}", live=True)
 
 
 def _git(spec: str, say: Say) -> Tree:
@@ -80,23 +89,54 @@ def _git(spec: str, say: Say) -> Tree:
     path = Path(where).expanduser()
     if not path.is_dir():
         raise SourceError(f"there is no folder {path}")
-    text = proc.run(
-        ["git", "-C", str(path), "rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}"],
-        check=False,
-    ).strip()
-    if not re.fullmatch(r"[0-9a-f]{40,64}", text):
+    git = Git(path)
+    text = git("rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}", check=False).strip()
+    if not COMMIT.fullmatch(text):
         raise SourceError(f"{path} has no commit {revision!r} (or is no git repository): {text}")
+    key = git.key(text)
 
     def build(folder: Path) -> tuple[dict[str, Any], list[str]]:
         say(f"exporting {revision} of {path}")
         archive = folder / "tree.tar"
-        proc.run(["git", "-C", str(path), "archive", "--format=tar", "-o", str(archive), text])
-        _unpack(archive, folder / "tree", strip=False)
+        try:
+            git("archive", "--format=tar", "-o", str(archive), text)
+        except ToolError as error:
+            if "No space left" in error.tail:
+                raise OSError(errno.ENOSPC, "No space left on device", str(archive)) from error
+            raise SourceError(f"{revision} of {path} can't be exported:\n{error.tail}") from error
+        unpack(archive, folder / "tree", strip=False)
         archive.unlink()
-        return {"release": release_of(folder / "tree", path)}, ["tree/Makefile"]
+        data = {"release": release_of(folder / "tree", path), "spec": spec}
+        return data, ["tree/Makefile"]
 
-    entry = cache.make("sources", f"git-{text}", build, say)
-    return Tree(entry.path / "tree", entry.data["release"], spec, f"git-{text}")
+    entry = cache.make("sources", key, build, say)
+    return Tree(entry.path / "tree", entry.data["release"], spec, key)
+
+
+class Git:
+    """git in a repository of the user's, without what would let it look at, or export, something
+    else: variables of the environment, replaced commits, conversions."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def __call__(self, *arguments: str, check: bool = True) -> str:
+        options = [word for value in PLAIN for word in ("-c", value)]
+        env = {**dict.fromkeys(ELSEWHERE), "GIT_NO_REPLACE_OBJECTS": "1", "GIT_ATTR_NOSYSTEM": "1"}
+        argv = ["git", "-C", str(self._folder), *options, *arguments]
+        return proc.run(argv, env={**env, "GIT_OPTIONAL_LOCKS": "0"}, check=check)
+
+    def key(self, commit: str) -> str:
+        """What an export of a commit comes from: of a folder within a repository only that folder
+        is exported, and a file of the repository may say what isn't."""
+        prefix = self("rev-parse", "--show-prefix", check=False).strip()
+        attributes = self._folder / self("rev-parse", "--git-path", "info/attributes").strip()
+        more = [prefix] if prefix else []
+        with contextlib.suppress(OSError):
+            more.append(cache.digest(attributes))
+        if not more:
+            return f"git-{commit}"
+        return f"git-{commit}-{hashlib.sha256(repr(more).encode()).hexdigest()[:8]}"
 
 
 def _tarball(spec: str, path: Path, say: Say) -> Tree:
@@ -104,22 +144,9 @@ def _tarball(spec: str, path: Path, say: Say) -> Tree:
 
     def build(folder: Path) -> tuple[dict[str, Any], list[str]]:
         say(f"unpacking {path.name}")
-        _unpack(path, folder / "tree", strip=True)
-        return {"release": release_of(folder / "tree", path)}, ["tree/Makefile"]
+        unpack(path, folder / "tree", strip=True)
+        data = {"release": release_of(folder / "tree", path), "spec": str(path)}
+        return data, ["tree/Makefile"]
 
     entry = cache.make("sources", key, build, say)
     return Tree(entry.path / "tree", entry.data["release"], spec, key)
-
-
-def _unpack(archive: Path, to: Path, *, strip: bool) -> None:
-    """tar refuses names that lead out of the folder by itself."""
-    to.mkdir()
-    argv = ["tar", "-xf", str(archive), "-C", str(to), "--no-same-owner"]
-    try:
-        proc.run(argv + (["--strip-components=1"] if strip else []))
-    except ToolError as error:
-        if "No space left" in error.tail:
-            raise OSError(28, "No space left on device", str(to)) from error
-        raise SourceError(
-            f"{archive} can't be unpacked; it may be cut off or no tarball:\n{error.tail}"
-        ) from error

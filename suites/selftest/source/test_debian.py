@@ -38,7 +38,11 @@ def test_the_newest_of_a_series(apt: FakeApt) -> None:
         "downloading linux-source-6.1 6.1.192-2",
         "unpacking linux-source-6.1 6.1.192-2",
     ]
-    assert sorted(p.name for p in tree.path.parent.iterdir()) == ["manifest.json", "tree"]
+    assert sorted(p.name for p in tree.path.parent.iterdir()) == [
+        "checksums.json",
+        "manifest.json",
+        "tree",
+    ]
 
 
 def test_a_second_time_nobody_is_asked(apt: FakeApt) -> None:
