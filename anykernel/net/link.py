@@ -92,7 +92,7 @@ class Cable:
         }
 
 
-OPTIONS = frozenset(field.name for field in fields(Cable))
+OPTIONS = tuple(field.name for field in fields(Cable))
 
 
 def cable(base: Cable, options: dict[str, Any]) -> Cable:

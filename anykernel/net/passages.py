@@ -26,6 +26,10 @@ def label(data: bytes) -> str:
     from scapy.layers.l2 import ARP
 
     packet = to_scapy(data)
+    layers = [layer.__name__ for layer in packet.layers()]
+    for layer in layers:  # first, as errors have the packet that they are about inside
+        if layer in _NAMES:
+            return _NAMES[layer]
     if TCP in packet:
         tcp = packet[TCP]
         words = [TCP_FLAGS[flag] for flag in str(tcp.flags) if flag in TCP_FLAGS]
@@ -37,11 +41,30 @@ def label(data: bytes) -> str:
         return str(packet[ICMP].sprintf("ICMP %ICMP.type%"))
     if UDP in packet:
         return f"UDP {len(bytes(packet[UDP].payload))}"
-    layers = [layer.__name__ for layer in packet.layers() if layer.__name__ not in _PLAIN]
-    return str(layers[-1] if layers else packet.lastlayer().name)
+    named = [layer for layer in layers if layer not in _PLAIN]
+    return str(named[-1] if named else packet.lastlayer().name)
 
 
 _PLAIN = {"Ether", "IP", "IPv6", "Raw", "Padding"}
+_NAMES = {
+    "ICMPv6MLQuery": "MLD query",
+    "ICMPv6MLQuery2": "MLD query",
+    "ICMPv6MLReport": "MLD report",
+    "ICMPv6MLDone": "MLD done",
+    "ICMPv6MLReport2": "MLD report v2",
+    "ICMPv6ND_RS": "NDP router solicitation",
+    "ICMPv6ND_RA": "NDP router advertisement",
+    "ICMPv6ND_NS": "NDP neighbour solicitation",
+    "ICMPv6ND_NA": "NDP neighbour advertisement",
+    "ICMPv6ND_Redirect": "NDP redirect",
+    "ICMPv6EchoRequest": "ICMPv6 echo-request",
+    "ICMPv6EchoReply": "ICMPv6 echo-reply",
+    "ICMPv6DestUnreach": "ICMPv6 dest-unreach",
+    "ICMPv6TimeExceeded": "ICMPv6 time-exceeded",
+    "ICMPv6PacketTooBig": "ICMPv6 packet-too-big",
+    "ICMPv6ParamProblem": "ICMPv6 parameter-problem",
+}
+"""What ICMPv6's messages are called, by scapy's layers; payloads may follow them."""
 
 
 def steps(network: Network, passages: Iterable[Passage]) -> list[Step]:

@@ -288,3 +288,10 @@ def test_what_is_too_long(network: Network, value: float) -> None:
             network.run(limit=value)
     with pytest.raises(UsageError, match="the budget is a number of seconds"):
         network.run(1, budget=math.nan)
+
+
+def test_options_are_listed_in_one_order(network: Network) -> None:
+    """That of link()'s arguments, whatever Python's hashes are."""
+    a, b = (network.node() for _ in range(2))
+    with pytest.raises(UsageError, match="there are rate, delay, jitter, loss, duplicate, reorder"):
+        network.link(a, b, latency=1)

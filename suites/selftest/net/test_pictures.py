@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from anykernel.errors import UsageError
-from anykernel.net.passages import steps
+from anykernel.net.passages import label, steps
 
 if TYPE_CHECKING:
     from anykernel.kernel.process import Process
@@ -81,3 +81,41 @@ def test_other_formats_are_refused(network: Network, tmp_path: Path) -> None:
     network.chain(2)
     with pytest.raises(UsageError, match=r"png|svg"):
         network.plot(tmp_path / "picture.gif")
+
+
+@pytest.mark.parametrize(
+    ("layers", "text"),
+    [
+        (
+            "IPv6(dst='ff02::16')/RA/ICMPv6MLReport2(records=REC)",
+            "MLD report v2",
+        ),
+        ("IPv6()/RA/ICMPv6MLReport(mladdr='ff02::5')", "MLD report"),
+        ("IPv6()/RA/ICMPv6MLDone(mladdr='ff02::5')", "MLD done"),
+        ("IPv6()/RA/ICMPv6MLQuery()", "MLD query"),
+        ("IPv6()/RA/ICMPv6MLQuery2()", "MLD query"),
+        ("IPv6()/ICMPv6ND_NS(tgt='fe80::1')", "NDP neighbour solicitation"),
+        ("IPv6()/ICMPv6EchoRequest(data=b'1')", "ICMPv6 echo-request"),
+        ("IPv6()/ICMPv6DestUnreach()/IPv6()/UDP()", "ICMPv6 dest-unreach"),
+        ("IPv6()/UDP()/b'12345'", "UDP 5"),
+        ("IP()/ICMP()", "ICMP echo-request"),
+        ("IP()/TCP(flags='PA')/b'123'", "PSH ACK 3"),
+        ("ARP()", "ARP who-has"),
+    ],
+)
+def test_what_a_frame_is_called(layers: str, text: str) -> None:
+    from scapy.layers import inet, inet6, l2
+
+    names = {**vars(inet), **vars(inet6), **vars(l2)}
+    names["RA"] = inet6.IPv6ExtHdrHopByHop(options=inet6.RouterAlert())
+    names["REC"] = [inet6.ICMPv6MLDMultAddrRec()]
+    assert label(bytes(l2.Ether() / eval(layers, names))) == text
+
+
+def test_reports_of_multicast_groups_are_told(network: Network) -> None:
+    a, _ = network.chain(2)
+    with network.links[0].capture() as found:
+        a.ports[0].netdev.add_address("fd00::1/64", dad=True)
+        network.run(5)
+    labels = {one.label for one in steps(network, found) if one.sender == a.name}
+    assert {"MLD report v2", "NDP neighbour solicitation"} <= labels
