@@ -4,6 +4,10 @@ away."""
 
 from __future__ import annotations
 
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
 
 class Stretch:
     """One stretch.  Objects keep the one in which they were made, and ask whether it is alive."""
@@ -63,3 +67,30 @@ class Stretches:
             one.join(earlier)
         del self._before[snapshot - 1 :]
         self.now = earlier
+
+
+class Since(Generic[T]):
+    """What Python knows of something in the kernel, such as that it is closed: what was set in a
+    stretch that was restored away never happened."""
+
+    __slots__ = ("_first", "_set")
+
+    def __init__(self, value: T) -> None:
+        self._first = value
+        self._set: list[tuple[Stretch, T]] = []
+
+    @property
+    def value(self) -> T:
+        """As it is now."""
+        known = self._set
+        while known:
+            stretch, value = known[-1]
+            if stretch.alive:
+                return value
+            known.pop()
+        return self._first
+
+    def set(self, value: T, now: Stretch) -> None:
+        """It is so from now on; `now`: the present stretch."""
+        self._set = [known for known in self._set if known[0] is not now and known[0].alive]
+        self._set.append((now, value))

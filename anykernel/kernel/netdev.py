@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from anykernel.errors import UsageError
 from anykernel.host.frames import LONGEST
+from anykernel.host.stretch import Since
 from anykernel.kernel.pcap import write_pcap
 from anykernel.kernel.rtnl import Rtnl
 
@@ -117,7 +118,7 @@ class Netdev:
         self.ifindex = ifindex
         self.mac_bytes = mac
         self._state = kernel.state
-        self._removed = False
+        self._removed = Since(False)
 
     def __repr__(self) -> str:
         return f"<Netdev {self.name} ifindex={self.ifindex} mac={self.mac}>"
@@ -141,7 +142,7 @@ class Netdev:
 
     def check(self) -> None:
         """Raises UsageError when the device is no more."""
-        if self._removed:
+        if self._removed.value:
             raise UsageError(f"{self.name} was removed")
         if not self._state.alive:
             raise UsageError(
@@ -270,7 +271,7 @@ class Netdev:
         """Unplugs the device."""
         self.check()
         self.kernel.instance.netdev_del(self.dev)
-        self._removed = True
+        self._removed.set(True, self.kernel.state)
         self.kernel.forget(self)
 
 

@@ -7,6 +7,7 @@ import os
 import select as pyselect
 from typing import TYPE_CHECKING, Any
 
+from anykernel.host.stretch import Since
 from anykernel.host.syscalls import NUMBERS
 from anykernel.host.times import timeout_ns
 from anykernel.kernel import abi
@@ -94,13 +95,18 @@ class Epoll(KeepsProcess):
 
     def __init__(self, process: Process, flags: int = 0) -> None:
         self.process = process
-        self._fd = process.syscall("epoll_create1", flags)
+        self._descriptor = Since(process.syscall("epoll_create1", flags))
+
+    @property
+    def _fd(self) -> int:
+        return self._descriptor.value
 
     def fileno(self) -> int:
         return self._fd
 
     def close(self) -> None:
-        fd, self._fd = self._fd, -1
+        fd = self._fd
+        self._descriptor.set(-1, self.process.state)
         if fd >= 0:
             self.process.syscall("close", fd)
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from anykernel.errors import KernelError, UsageError
+from anykernel.host.stretch import Since
 from anykernel.host.syscalls import NUMBERS
 from anykernel.kernel import abi
 from anykernel.kernel.call import Memory, Plan, Request, operation
@@ -45,13 +46,21 @@ class Socket:
         kind = type & ~(pysocket.SOCK_NONBLOCK | pysocket.SOCK_CLOEXEC)
         self.type = _enum(pysocket.SocketKind, kind)
         self.proto = proto
-        self._timeout: float | None = 0.0 if type & pysocket.SOCK_NONBLOCK else None
+        self._waits: Since[float | None] = Since(0.0 if type & pysocket.SOCK_NONBLOCK else None)
         self._users = 0
         self._closing = False
         if fileno is None:
             fileno = process.syscall("socket", family, type, proto)
-        self._fd = fileno
+        self._descriptor = Since(fileno)
         self._state = process.state
+
+    @property
+    def _fd(self) -> int:
+        return self._descriptor.value
+
+    @property
+    def _timeout(self) -> float | None:
+        return self._waits.value
 
     def __repr__(self) -> str:
         state = "closed" if self._fd < 0 else f"fd={self._fd}"
@@ -87,13 +96,14 @@ class Socket:
             self._real_close()
 
     def _real_close(self) -> None:
-        fd, self._fd = self._fd, -1
+        fd = self.detach()
         if fd >= 0 and self._state.alive:
             self.process.syscall("close", fd)
 
     def detach(self) -> int:
         """Gives up the descriptor, which stays open, and returns it."""
-        fd, self._fd = self._fd, -1
+        fd = self._fd
+        self._descriptor.set(-1, self.process.state)
         return fd
 
     def settimeout(self, value: float | None) -> None:
@@ -103,7 +113,7 @@ class Socket:
         with self.process.memory() as memory:
             flag = memory.put(struct.pack("=i", value == 0))
             self.process.syscall("ioctl", self._open_fd(), FIONBIO, flag)
-        self._timeout = None if value is None else float(value)
+        self._waits.set(None if value is None else float(value), self.process.state)
 
     def gettimeout(self) -> float | None:
         return self._timeout

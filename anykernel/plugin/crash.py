@@ -22,6 +22,8 @@ CAUGHT = (
 )
 HELD = pytest.StashKey[list[Lease]]()
 """On an item: the kernels that its test held when its teardown began."""
+KNOWN = pytest.StashKey[dict[int, int]]()
+"""On an item, by id(): failures that the logs of its living kernels had then."""
 
 
 @pytest.hookimpl(wrapper=True)
@@ -40,6 +42,7 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object
     leases = item.stash[HELD] = list(item.stash.get(LEASES, ()))
     living = [lease for lease in leases if not lease.crashed]
     known = {id(kernel): _begin(kernel, was) for x in living for _, kernel, was in x.kernels}
+    item.stash[KNOWN] = known
     result = yield
     check(item, living, known)
     return result
@@ -89,7 +92,7 @@ def _check_warnings(lease: Lease, known: Mapping[int, int]) -> None:
         # As nearly always, nothing was counted and nothing printed since the boot.
         if not kernel.instance.life.noticed and len(kernel.log.text()) == printed:
             continue
-        failures = kernel.log.failures()[known.get(id(kernel), 0) :]
+        failures = kernel.log.failures()[(known or lease.known).get(id(kernel), 0) :]
         if failures or kernel.instance.life.noticed or (kernel.log.lost and not known):
             from anykernel.errors import KernelWarning
             from anykernel.plugin.complaint import complaint

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 
 OURS = frozenset({"kernel", "kernel_factory", "network", "unit"})
 """Names of the fixtures whose state is restored before each Hypothesis example."""
+WIDER = frozenset(
+    f"{what}_{scope}" for what in ("kernel", "network") for scope in ("class", "module", "session")
+)
+"""Those of scopes.py, whose state is restored, too."""
 
 POOL = pytest.StashKey[Pool]()
 LEASES = pytest.StashKey[list[Lease]]()

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -47,6 +48,16 @@ class Lease:
     """It is a network of kernels."""
     stubs: dict[int, int] = field(default_factory=dict)
     """How often each stub was reached, as far as that is written down."""
+    begun: dict[int, int] = field(default_factory=dict)
+    """By id(): what kernels had printed when the test began, where that was after their boot."""
+    known: dict[int, int] = field(default_factory=dict)
+    """By id(): how many failures their logs had then."""
+    retired: bool = False
+    """It was well, but is not to be used again; its end is no failure."""
+    threads: frozenset[threading.Thread] = field(
+        default_factory=lambda: frozenset(threading.enumerate())
+    )
+    """Those of Python that were there before the test."""
 
     @property
     def dead(self) -> bool:
@@ -60,15 +71,43 @@ class Lease:
 
     @property
     def crashed(self) -> bool:
+        return not self.retired and self._crashed
+
+    @property
+    def _crashed(self) -> bool:
         return self.dead or any(one.crash is not None for one in self.host.instances)
 
     @property
     def kernels(self) -> list[tuple[str, Any, int]]:
         """Its kernels: their names (empty for the only one), they, and how much each had printed
-        when it was booted, in characters."""
+        before the test, in characters."""
         if self.network:
-            return [(name, node, node.printed) for name, node in self.kernel.nodes.items()]
-        return [] if self.unit else [("", self.kernel, self.printed)]
+            booted = [(name, node, node.printed) for name, node in self.kernel.nodes.items()]
+        else:
+            booted = [] if self.unit else [("", self.kernel, self.printed)]
+        return [(name, one, self.begun.get(id(one), printed)) for name, one, printed in booted]
+
+    def begin(self) -> None:
+        """A test begins; what was before isn't its."""
+        self.begun, self.known = {}, {}
+        for _, one, printed in self.kernels:
+            self.begun[id(one)] = len(one.log.text())
+            if self.begun[id(one)] != printed:
+                self.known[id(one)] = len(one.log.failures())
+        self.forget()
+        self.threads = frozenset(threading.enumerate())
+
+    def strangers(self) -> bool:
+        """Whether the test has left threads of Python behind, which may go on with the kernel."""
+        now = frozenset(threading.enumerate())
+        return any(thread.is_alive() for thread in now - self.threads)
+
+    def restore(self, snapshot: int) -> None:
+        """Back to a snapshot; what was since is nobody's failure."""
+        if self.network:
+            self.kernel.hub.clear()
+        self.kernel.restore(snapshot)
+        self.forget()
 
 
 class Pool:
@@ -114,12 +153,12 @@ class Pool:
             if (idle.options, idle.unit, idle.network) == (options, unit, network):
                 lease = self._idle.pop(position)
                 try:
-                    lease.kernel.restore(lease.booted)
-                    lease.forget()
+                    lease.restore(lease.booted)
                 except Exception:
                     # Whatever the last test did to it, a new one is as good.
                     self._close(lease)
                     break
+                lease.threads = frozenset(threading.enumerate())
                 return lease
         if network:
             return self._connect(options)
@@ -141,10 +180,13 @@ class Pool:
     def give_back(self, lease: Lease) -> None:
         """The test is over.  A kernel that crashed is not used again."""
         # Of very many nodes not all can be had again as they were booted.
-        if lease.crashed or (lease.network and len(lease.host.instances) > lease.host.c.HK_FEW):
+        many = lease.network and len(lease.host.instances) > lease.host.c.HK_FEW
+        lease.retired |= not lease.crashed and (many or lease.strangers())
+        if lease.retired or lease.crashed:
             self._close(lease)
             return
         lease.example = None
+        lease.begun, lease.known = {}, {}
         self._idle.append(lease)
         while len(self._idle) > IDLE_MOST:
             self._close(self._idle.pop(0))

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from anykernel.plugin import crash
-from anykernel.plugin.fixtures import LEASES, OURS, give_back
+from anykernel.plugin.fixtures import LEASES, OURS, WIDER, give_back
 from anykernel.plugin.pool import Lease
 
 Fixtures = Mapping[str, Sequence[Any]]
@@ -30,7 +30,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     if (
         "hypothesis" not in sys.modules
         or not getattr(test, "is_hypothesis_test", False)
-        or not OURS.intersection(getattr(item, "fixturenames", ()))
+        or not (OURS | WIDER).intersection(getattr(item, "fixturenames", ()))
     ):
         return (yield)
 
@@ -66,7 +66,9 @@ class _Examples:
                 crash.check(self.item)
             except Exception as error:
                 if any(lease.dead for lease in self.leases()):
-                    drawn = {name: value for name, value in kwargs.items() if name not in OURS}
+                    drawn = {
+                        name: value for name, value in kwargs.items() if name not in OURS | WIDER
+                    }
                     error.add_note(f"Falsifying example (not shrunk: the host died): {drawn!r}")
                     raise _HostGone from error
                 raise

@@ -132,7 +132,8 @@ class Kernel:
 
     def restore(self, snapshot: int) -> None:
         self.restores += 1
-        state, lines = self.saved[snapshot - 1]
+        del self.saved[snapshot:]
+        state, lines = self.saved[-1]
         self.state, self.log.lines = list(state), list(lines)
         self.instance.crash = None
 
