@@ -6,13 +6,13 @@ from __future__ import annotations
 import json
 import os
 import sys
-import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
 
+from anykernel.cli.caching import cache
 from anykernel.cli.options import FLAVOUR, JSON, SOURCE, booting, image_of, whole
 
 UNSAID = click.core.ParameterSource.DEFAULT
@@ -245,87 +245,4 @@ def gdb(pid: int | None, execute: tuple[str, ...], only_print: bool) -> None:
         debugger.attach(chosen, list(execute))
 
 
-@cli.group()
-def cache() -> None:
-    """What has been downloaded and built."""
-
-
-@cache.command("list")
-def cache_list() -> None:
-    """Lists sources, builds and images with their sizes."""
-    from anykernel.cli import stored
-    from anykernel.settings import settings
-
-    click.echo(settings().cache_dir)
-    total = 0
-    for kind in ("sources", "trees", "objects", "images", "units"):
-        for path in stored.ours(kind):
-            if path.is_dir():
-                size = stored.size(path)
-                total += size
-                line = f"  {kind:8} {path.name:36} {size / 1e6:8.0f} MB  {stored.about(path)}"
-                click.echo(line.rstrip())
-    ccache = settings().ccache_dir
-    if ccache.is_dir():
-        click.echo(f"  ccache   {ccache!s:36} {stored.size(ccache) / 1e6:8.0f} MB")
-    click.echo(f"  {'all but ccache':45} {total / 1e6:8.0f} MB")
-
-
-@cache.command("verify")
-def cache_verify() -> None:
-    """Looks for damage; a damaged entry is removed and will be made again."""
-    from anykernel import cache as store
-    from anykernel.cli import stored
-
-    damaged = 0
-    for kind in ("sources", "images", "units", "host"):
-        for path in stored.ours(kind):
-            wrong = store.damage(path) if path.is_dir() and not path.is_symlink() else None
-            if wrong and stored.remove(kind, path) is not None:
-                damaged += 1
-                click.echo(f"{kind}/{path.name} was damaged and is removed: {wrong}")
-    click.echo("all else is whole" if damaged else "all is whole")
-
-
-@cache.command("prune")
-@click.option(
-    "--days",
-    type=click.IntRange(min=0),
-    default=30,
-    show_default=True,
-    help="Keep what was used in the last DAYS days.",
-)
-def cache_prune(days: int) -> None:
-    """Removes builds and images that were not used for a while, and half-made leftovers.
-
-    Sources stay, and what another process is building.
-    """
-    from anykernel import cache as store
-    from anykernel.cli import stored
-
-    freed = 0
-    for kind in ("images", "units", "objects", "trees", "bench"):
-        store.sweep(store.directory(kind))
-        for path in stored.ours(kind):
-            if time.time() - path.stat().st_mtime > days * 86400:
-                freed += stored.remove(kind, path) or 0
-    click.echo(f"freed {freed / 1e6:.0f} MB")
-
-
-@cache.command("clear")
-@click.confirmation_option(prompt="Remove all sources, builds and images?")
-def cache_clear() -> None:
-    """Removes all sources, builds and images; they can be fetched and built again.
-
-    Files of other programs stay, ccache's among them, and what another process is building.
-    """
-    from anykernel.cli import stored
-
-    freed = 0
-    for kind in stored.NAMES:
-        for path in stored.ours(kind, parts=True):
-            removed = stored.remove(kind, path)
-            if removed is None:
-                click.echo(f"{kind}/{path.name} is being built and stays", err=True)
-            freed += removed or 0
-    click.echo(f"freed {freed / 1e6:.0f} MB")
+cli.add_command(cache)
