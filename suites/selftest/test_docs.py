@@ -96,7 +96,15 @@ def test_all_dependencies_have_a_reason() -> None:
         assert re.search(rf"\b{re.escape(name)}\b", section), f"README has no reason for {name}"
 
 
-@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "anykernel/docs/architecture.md"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "README.md",
+        "CONTRIBUTING.md",
+        "anykernel/docs/architecture.md",
+        "anykernel/docs/trust.md",
+    ],
+)
 def test_files_named_exist(name: str) -> None:
     named = set(re.findall(r"`((?:anykernel|suites|ci)/[\w/.]+)`", (ROOT / name).read_text()))
     missing = {path for path in named if not (ROOT / path).exists()}

@@ -107,6 +107,13 @@ def modes(*names: str) -> pytest.MarkDecorator:
     )
 
 
+def test_the_page_about_trust_lists_them() -> None:
+    page = (Path(anykernel.__file__).parent / "docs" / "trust.md").read_text()
+    rows = re.findall(r"^\| (`\w+`.*?) \|", page, re.M)
+    named = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+    assert named == set(re.findall(r"\{ SYS_(\w+),", TABLE.read_text()))
+
+
 @modes()
 def test_others_are_refused_by_name(caller: Caller, mode: str) -> None:
     for name in EXAMPLES:
