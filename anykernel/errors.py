@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +13,9 @@ from anykernel.visible import visible
 
 if TYPE_CHECKING:
     from anykernel.host import CrashReport
+
+MOST_ERRNO = 4095
+"""Negative results down to there are errors, for the kernel itself, too."""
 
 
 class AnykernelError(Exception):
@@ -99,6 +104,15 @@ def ending(status: int) -> str:
         return f"exited with code {status >> 8 & 0xFF}"
     known = {one.value: one.name for one in signal.Signals}
     return f"was killed by {known.get(signum, f'signal {signum}')}"
+
+
+def call_error(result: int, what: str = "") -> OSError:
+    """The OSError (of the subclass that fits) for the negative result of a system call; also where
+    a kernel returns what is no errno.  what: who failed, for its text."""
+    if result < -MOST_ERRNO:
+        return OSError(errno.EPROTO, f"the kernel returned {result}, which is no -errno")
+    text = os.strerror(-result)
+    return OSError(-result, f"{what}: {text}" if what else text)
 
 
 class LeakedMemory(KernelError):

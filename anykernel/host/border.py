@@ -15,7 +15,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
-from anykernel.errors import BorderError
+from anykernel.errors import MOST_ERRNO, BorderError
 from anykernel.host import compiled
 from anykernel.host.frames import Ring
 
@@ -23,7 +23,6 @@ ENDLESS = 1 << 62
 """Times in ns, counters, and positions in what only grows are below."""
 ADDRESSES = 1 << 47
 """Addresses of user space are below."""
-MOST_ERRNO = 4095
 MAX_TASKS = 256
 MAX_NETDEVS = 256
 SIGNALS = 65

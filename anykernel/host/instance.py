@@ -4,13 +4,12 @@
 from __future__ import annotations
 
 import errno
-import os
 import struct
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from anykernel.errors import Deadlock, ProcessEnded, UsageError
-from anykernel.host.border import MAX_NETDEVS, Place
+from anykernel.errors import Deadlock, ProcessEnded, UsageError, call_error
+from anykernel.host.border import MAX_NETDEVS, MAX_TASKS, Place
 from anykernel.host.captures import Captures, Sink
 from anykernel.host.frames import Frame, answers, batches
 from anykernel.host.life import Life, Mark
@@ -149,9 +148,8 @@ class Instance:
     def spawn(self, flags: int) -> int:
         """A new host-owned task, made by clone(flags | CLONE_VM).  Raises OSError."""
         slot = self.syscall(LIB_SYS_SPAWN, flags)
-        if slot < 0:
-            raise OSError(-slot, os.strerror(-slot))
-        return slot
+        self._checked(slot)
+        return self._border.below("the number of a new task", slot, MAX_TASKS)
 
     @atomic
     def show_tasks(self) -> str:
@@ -196,9 +194,9 @@ class Instance:
         with self.user.write(config) as buffer:
             ifindex = self.syscall(LIB_SYS_NETDEV_ADD, buffer.address)
         if ifindex < 0:
-            raise OSError(-ifindex, f"netdev {name}: {os.strerror(-ifindex)}")
+            raise call_error(ifindex, f"netdev {name}")
         self._devs.add(dev)
-        return dev, ifindex
+        return dev, self._border.below("the ifindex of a new netdev", ifindex, 1 << 31)
 
     @atomic
     def netdev_del(self, dev: int) -> None:
@@ -500,7 +498,7 @@ class Instance:
     @staticmethod
     def _checked(result: int) -> None:
         if result < 0:
-            raise OSError(-result, os.strerror(-result))
+            raise call_error(result)
 
 
 def _timeout_ns(seconds: float | None) -> int:

@@ -34,7 +34,7 @@ BOOTING = 30.0
 """CPU seconds for booting, beside the kernels' budgets; and seconds that it may be asleep then."""
 GRACE = 1.0
 """CPU seconds after each of the signals that are to stop a kernel."""
-AGAIN = 100_000
+AGAIN = 10_000
 """Times that it may want something at one moment of a network's time."""
 SAID = 16 << 10
 """Bytes of the host's stderr that are shown, its last ones."""

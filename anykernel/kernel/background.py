@@ -7,9 +7,9 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-from anykernel.errors import ProcessEnded, UsageError
+from anykernel.errors import ProcessEnded, UsageError, call_error
 from anykernel.host.times import timeout_ns
-from anykernel.kernel.call import Plan, Request, alone, error_of, request
+from anykernel.kernel.call import Plan, Request, alone, believed, request
 
 if TYPE_CHECKING:
     from anykernel.kernel.interface import Instance
@@ -116,7 +116,7 @@ class Call(Generic[R]):
         now = self._instance.now
         deadline = timeout_ns(what.timeout, now)
         self._deadline = None if deadline is None else now + deadline
-        self._nr = what.nr
+        self._nr, self._args = what.nr, what.args
         self._instance.post(what.nr, *what.args, task=self._task)
         self._instance.run()
         self._state = self.process.state
@@ -143,9 +143,9 @@ class Call(Generic[R]):
 
     def _feed(self, result: int) -> None:
         if result < 0:
-            self._advance(lambda: self._plan.throw(error_of(result)))
+            self._advance(lambda: self._plan.throw(call_error(result)))
         else:
-            self._advance(lambda: self._plan.send(result))
+            self._advance(lambda: self._plan.send(believed(self._nr, self._args, result)))
 
     def _advance(self, move: Callable[[], Request]) -> None:
         try:

@@ -5,14 +5,18 @@ blocking call and a call that runs in the background."""
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Concatenate, NamedTuple, ParamSpec, Protocol, TypeVar
+
+from anykernel.errors import KernelError
+from anykernel.host.syscalls import NUMBERS
 
 if TYPE_CHECKING:
     from anykernel.kernel.interface import Buffer
     from anykernel.kernel.process import Process
 
+U64 = (1 << 64) - 1
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -39,9 +43,30 @@ class HasProcess(Protocol):
 S = TypeVar("S", bound=HasProcess)
 
 
-def error_of(result: int) -> OSError:
-    """The OSError (of the subclass that fits) for a negative result."""
-    return OSError(-result, os.strerror(-result))
+SIZED = {
+    NUMBERS[name]: position
+    for name, position in {
+        "read": 2, "pread64": 2, "write": 2, "pwrite64": 2, "sendto": 2, "recvfrom": 2,
+        "getdents64": 2, "readlink": 2, "readlinkat": 3, "getcwd": 1, "getrandom": 1,
+        "sendfile": 3, "splice": 4, "tee": 2, "poll": 1, "epoll_wait": 2, "epoll_pwait": 2,
+        "sendmmsg": 2, "recvmmsg": 2,
+    }.items()
+}  # fmt: skip
+"""Calls that return at most one of their arguments: its position."""
+MSG_TRUNC = 0x20
+RECVFROM = NUMBERS["recvfrom"]
+
+
+def believed(nr: int, args: Sequence[int], result: int) -> int:
+    """A call's result that is not negative.  Raises KernelError for one that it can't have: more
+    bytes than there was room for, or more than any call returns."""
+    position = SIZED.get(nr, 6)
+    cut = nr == RECVFROM and args[3] & MSG_TRUNC  # returns what there was
+    if position < len(args) and result > args[position] & U64 and not cut:
+        raise KernelError(f"the kernel returned {result} where at most {args[position]} can be")
+    if result >> 62:
+        raise KernelError(f"the kernel returned {result}, which no system call does")
+    return result
 
 
 def operation(plan: Callable[Concatenate[S, P], Plan[R]]) -> Callable[Concatenate[S, P], R]:

@@ -11,11 +11,11 @@ from contextlib import AbstractContextManager, suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from anykernel.errors import Deadlock, KernelError, ProcessEnded, UsageError, ending
+from anykernel.errors import Deadlock, KernelError, ProcessEnded, UsageError, call_error, ending
 from anykernel.host.stretch import Stretch, Stretches
 from anykernel.kernel import abi
 from anykernel.kernel.background import Call, Workers
-from anykernel.kernel.call import Memory, Plan, Request, alone, error_of, request
+from anykernel.kernel.call import Memory, Plan, Request, alone, believed, request
 
 if TYPE_CHECKING:
     from anykernel.kernel.files import Files
@@ -135,9 +135,9 @@ class Process:
                 else:
                     result = syscall(nr, *args, task=self.task, timeout=timeout)
                 if result < 0:
-                    nr, args, timeout = plan.throw(error_of(result))
+                    nr, args, timeout = plan.throw(call_error(result))
                 else:
-                    nr, args, timeout = plan.send(result)
+                    nr, args, timeout = plan.send(believed(nr, args, result))
         except StopIteration as stop:
             value: R = stop.value
             return value

@@ -4,14 +4,13 @@
 from __future__ import annotations
 
 import ipaddress
-import os
 import socket
 import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
-from anykernel.errors import UsageError
+from anykernel.errors import KernelError, UsageError, call_error
 
 if TYPE_CHECKING:
     from anykernel.kernel.process import Process
@@ -111,13 +110,16 @@ class Rtnl:
             message += bytes(-len(body) % 4)
         self._socket.send(message)
         first = 0
-        number = 0
-        while number < len(requests):
+        for _ in requests:  # each has one answer at most
             answer = self._socket.recv(1 << 16)
+            if len(answer) < 20:
+                raise KernelError(f"a netlink answer of {len(answer)} bytes: it should be an error")
             number, error = struct.unpack_from("=I4xi", answer, 8)
-            first = first or -error
+            first = first or error
+            if number >= len(requests):
+                break
         if first:
-            raise OSError(first, os.strerror(first))
+            raise call_error(first)
 
     @contextmanager
     def batch(self) -> Iterator[None]:
