@@ -121,7 +121,7 @@ def options_of(item: pytest.Item) -> tuple[opts.KernelOptions, opts.Allowed]:
     try:
         return opts.of_item(item)
     except ValueError as error:
-        pytest.fail(f"{item.nodeid}: {error}", pytrace=False)
+        raise pytest.fail.Exception(f"{item.nodeid}: {error}", pytrace=False) from None
 
 
 def _take(

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """Which kernel a test gets: command line, ini file and the ``kernel`` marker."""
 
-from collections.abc import Mapping
+import difflib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, cast
 
@@ -14,6 +15,12 @@ BASE = "base"
 
 MEMORY_STEP = 4 << 20
 MEMORY_LEAST = 16 << 20
+MEMORY_MOST = 16 << 30
+CMDLINE_MOST = 511
+"""Characters of a command line that the kernel keeps (its COMMAND_LINE_SIZE)."""
+BUDGET_MOST = 1e6
+ALLOWED = ("warnings", "crash")
+"""What a marker may allow."""
 
 MARKER = (
     "kernel(source=, flavour=, seed=, memory=, clock=, config=, cmdline=, budget=, components=, "
@@ -177,7 +184,7 @@ def of_item(item: pytest.Item) -> tuple[KernelOptions, Allowed]:
                 f"for example @pytest.mark.kernel(source={marker.args[0]!r})"
             )
         values = dict(marker.kwargs)
-        for name in ("warnings", "crash"):
+        for name in ALLOWED:
             if f"allow_{name}" in values:
                 flag = values.pop(f"allow_{name}")
                 if not isinstance(flag, bool):
@@ -186,18 +193,21 @@ def of_item(item: pytest.Item) -> tuple[KernelOptions, Allowed]:
                     )
                 allowed[name] = flag
         try:
-            options = change(options, values)
+            options = change(options, values, more=[f"allow_{name}" for name in ALLOWED])
         except ValueError as error:
             raise ValueError(f"@pytest.mark.kernel: {error}") from None
     return options, Allowed(**allowed)
 
 
-def change(base: KernelOptions, values: Mapping[str, Any]) -> KernelOptions:
-    """`base` with `values` over it; raises ValueError when one is unknown or makes no sense."""
+def change(
+    base: KernelOptions, values: Mapping[str, Any], more: Sequence[str] = ()
+) -> KernelOptions:
+    """`base` with `values` over it; raises ValueError when one is unknown or makes no sense.
+    more: options that could have been given, too."""
     known = [field.name for field in fields(KernelOptions)]
     for name, value in values.items():
         if name not in known:
-            raise ValueError(f"unknown option {name!r}; there are {', '.join(known)}")
+            raise ValueError(_unknown(name, [*known, *more]))
         _check(name, value)
     new = dict(values)
     if "config" in new:
@@ -211,6 +221,12 @@ def change(base: KernelOptions, values: Mapping[str, Any]) -> KernelOptions:
     return replace(base, **new)
 
 
+def _unknown(name: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f" (did you mean {near[0]}?)" if near else ""
+    return f"unknown option {name!r}{hint}; there are {', '.join(known)}"
+
+
 def _check(name: str, value: object) -> None:
     def need(fine: bool, what: str) -> None:
         if not fine:
@@ -221,21 +237,24 @@ def _check(name: str, value: object) -> None:
         case "source" | "flavour":
             need(isinstance(value, str) and value != "", "a non-empty string")
         case "cmdline":
-            need(isinstance(value, str), "a string")
+            fine = isinstance(value, str) and "\0" not in value and len(value) <= CMDLINE_MOST
+            need(fine, f"a string of at most {CMDLINE_MOST} characters, none of them NUL")
         case "seed":
             need(number and 0 <= cast("int", value) < 1 << 63, "a whole number from 0 to 2^63 - 1")
         case "memory":
             fine = (
                 number
-                and cast("int", value) >= MEMORY_LEAST
+                and MEMORY_LEAST <= cast("int", value) <= MEMORY_MOST
                 and not cast("int", value) % MEMORY_STEP
             )
-            need(fine, "bytes: a multiple of 4 MiB, at least 16 MiB (64 << 20 is 64 MiB)")
+            need(fine, "bytes: a multiple of 4 MiB, from 16 MiB to 16 GiB (64 << 20 is 64 MiB)")
         case "clock":
             need(value in ("virtual", "real"), "'virtual' or 'real'")
         case "budget":
-            fine = (number or isinstance(value, float)) and cast("float", value) > 0
-            need(fine, "a number of seconds above 0")
+            fine = (number or isinstance(value, float)) and (
+                0 < cast("float", value) <= BUDGET_MOST
+            )
+            need(fine, "a number of seconds above 0, 1,000,000 at most")
         case "stubs":
             need(value in ("strict", "report"), "'strict' or 'report'")
         case "components":

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from anykernel.plugin import crash
+from anykernel.plugin import crash, nested
 from anykernel.plugin.fixtures import LEASES, OURS, WIDER, give_back
 from anykernel.plugin.pool import Lease
 
@@ -18,33 +18,38 @@ Fixtures = Mapping[str, Sequence[Any]]
 """Name to pytest's fixture definitions, the one in force last."""
 
 
-class _HostGone(BaseException):
-    """Ends Hypothesis at once: with the host process dead, no example can be tried any more."""
-
-
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     __tracebackhide__ = True
+    named = (OURS | WIDER).intersection(getattr(item, "fixturenames", ()))
+    if not named and not item.stash.get(LEASES, ()):
+        return (yield)
     # An item that uses Hypothesis has imported it; nobody else pays for that.
     test = getattr(item, "obj", None)
-    if (
-        "hypothesis" not in sys.modules
-        or not getattr(test, "is_hypothesis_test", False)
-        or not (OURS | WIDER).intersection(getattr(item, "fixturenames", ()))
-    ):
-        return (yield)
-
-    assert test is not None
-    _allow_our_fixtures(item)
-    handle = test.hypothesis
-    inner = handle.inner_test
-    handle.inner_test = _Examples(item, inner).wrapped()
+    given = "hypothesis" in sys.modules and getattr(test, "is_hypothesis_test", False)
+    handle: Any = None
+    if given:
+        assert test is not None
+        _allow_our_fixtures(item)
+        handle = test.hypothesis
+        inner = handle.inner_test
+        handle.inner_test = _Examples(item, inner).wrapped()
+    nested.register()
+    nested.EXAMPLES.begin(item, outermost=int(given))
     try:
         return (yield)
-    except _HostGone as gone:
-        raise (gone.__cause__ or gone) from None
+    except nested.HostGone as gone:
+        raise (gone.__cause__ or _gone()) from None
     finally:
-        handle.inner_test = inner
+        nested.EXAMPLES.end()
+        if given:
+            handle.inner_test = inner
+
+
+def _gone() -> Exception:
+    from anykernel.errors import HostDied
+
+    return HostDied("the host process of this test's kernel is gone: no more examples")
 
 
 class _Examples:
@@ -70,7 +75,7 @@ class _Examples:
                         name: value for name, value in kwargs.items() if name not in OURS | WIDER
                     }
                     error.add_note(f"Falsifying example (not shrunk: the host died): {drawn!r}")
-                    raise _HostGone from error
+                    raise nested.HostGone from error
                 raise
             return result
 

@@ -137,6 +137,9 @@ class Kernel:
         self.state, self.log.lines = list(state), list(lines)
         self.instance.crash = None
 
+    def drop(self, snapshot: int) -> None:
+        del self.saved[snapshot - 1 :]
+
     def panic(self) -> None:
         from anykernel.errors import KernelCrash
 

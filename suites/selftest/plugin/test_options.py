@@ -34,7 +34,21 @@ def test_marker_goes_before_command_line_goes_before_ini(fake: pytest.Pytester) 
 @pytest.mark.parametrize(
     ("marker", "said"),
     [
-        ("flavor='debug'", "unknown option 'flavor'; there are source, flavour, seed"),
+        (
+            "flavor='debug'",
+            "unknown option 'flavor' (did you mean flavour?); there are source, flavour, seed, "
+            "memory, clock, config, cmdline, budget, components, stubs, allow_warnings, "
+            "allow_crash",
+        ),
+        ("allow_warning=True", "unknown option 'allow_warning' (did you mean allow_warnings?)"),
+        ("memory=1 << 60", "from 16 MiB to 16 GiB"),
+        ("memory=-(64 << 20)", "from 16 MiB to 16 GiB"),
+        ("memory=64e6", "from 16 MiB to 16 GiB"),
+        ("cmdline='a' + chr(0)", "at most 511 characters, none of them NUL"),
+        ("cmdline='x' * 512", "at most 511 characters, none of them NUL"),
+        ("budget=-1", "budget must be a number of seconds above 0"),
+        ("budget=float('nan')", "budget must be a number of seconds above 0"),
+        ("budget=float('inf')", "budget must be a number of seconds above 0"),
         ("'debian:6.12'", "keyword arguments only"),
         ("seed=-1", "seed must be a whole number from 0"),
         ("seed='7'", "seed must be a whole number from 0"),
@@ -67,6 +81,8 @@ def test_wrong_marker_fails_its_test_alone(fake: pytest.Pytester, marker: str, s
     text = result.stdout.str()
     assert "::test_wrong: @pytest.mark.kernel" in text
     assert said in text
+    assert text.count("::test_wrong: @pytest.mark.kernel") == 1, "it is said once"
+    assert "During handling" not in text
     assert "Traceback" not in text and "options.py:" not in text
 
 
