@@ -20,12 +20,14 @@ class Watch:
     """Looks at a process about each SLICE_NS, from now on.
 
     budget: seconds of CPU time that it may use.  asleep: seconds that it may spend asleep; they
-    are counted by looks, so that those in which the whole machine slept are none.
+    are counted by looks, so that those in which the whole machine slept are none.  While a debugger
+    is attached, it may use all the time there is.
     """
 
     def __init__(self, pid: int, budget: float, asleep: float) -> None:
         self._pid = pid
         self._clock = ~pid << 3 | 2  # clock_getcpuclockid(3)
+        self._budget = budget
         self._end = self._used() + budget
         self._asleep = asleep
         self._slept = self._stopped = 0.0
@@ -45,8 +47,18 @@ class Watch:
             return "X"
         return text.rpartition(")")[2].split()[0]
 
+    def _traced(self) -> bool:
+        try:
+            return "\nTracerPid:\t0\n" not in Path(f"/proc/{self._pid}/status").read_text()
+        except OSError:
+            return False
+
     def look(self) -> Found:
         """What is wrong, if anything."""
+        if self._traced():
+            self.allow(self._budget)
+            self._slept = self._stopped = 0.0
+            return ""
         if self._used() > self._end:
             return "busy"
         state = self._state()
