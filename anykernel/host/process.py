@@ -23,6 +23,7 @@ from anykernel.host.instance import Instance
 from anykernel.host.report import CrashReport
 from anykernel.host.turns import atomic
 from anykernel.host.watch import SLICE_NS, Watch
+from anykernel.settings import settings
 
 if TYPE_CHECKING:
     from anykernel.build.image import Image
@@ -54,6 +55,8 @@ class Host:
     sleeps so long in the middle of one never answers: it is ended.
     stubs: what a stub without a grant does when it is reached: 'strict', it crashes its kernel;
     'report', it returns 0 and is only counted (Instance.stubs).
+    keys: use the CPU's protection keys, if it has them, against writes of a kernel into memory
+    that isn't its own.
 
     Raises UsageError, HostDied (with what the host or the kernel said), ToolError.
     """
@@ -70,6 +73,7 @@ class Host:
         budget: float = 10.0,
         stubs: Literal["strict", "report"] = "strict",
         program: Path | None = None,
+        keys: bool = True,
     ) -> None:
         if memory < 16 << 20 or memory % (4 << 20):
             raise UsageError(
@@ -109,6 +113,7 @@ class Host:
                 raw = border.raw(index)
                 raw.stubs_pass = stubs == "report"
                 raw.captures = not self.network
+            self._keys = keys and not settings().hides("keys")
             self._start(fd, kernels, memory, seed, clock, cmdline)
             if not self.network:
                 self.instances += [Instance(self, i) for i in range(kernels)]
@@ -143,7 +148,8 @@ class Host:
             parent = -parent
         argv = [str(self._program), str(self.image.library), str(fd), str(parent)]
         argv += [str(kernels), str(memory), str(seed & (1 << 64) - 1), str(EPOCH_NS), clock]
-        argv += ["lazy" if clock == "network" else "boot", cmdline]
+        boots = "lazy" if clock == "network" else "boot"
+        argv += [boots if self._keys else f"{boots}-nokeys", cmdline]
         # A file, not a pipe: nobody reads while the host runs.
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115
         self._process = subprocess.Popen(

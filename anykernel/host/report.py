@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -48,6 +50,16 @@ X32 = 0x40000000
 WRITE = 2  # in a page fault's error code
 SHOWN_FRAMES = 10
 SHOWN_LOG = 25
+
+
+def _nodes(what: str, names: Mapping[int, str]) -> str:
+    """The host numbers kernels; of a network, they are nodes."""
+
+    def name(found: re.Match[str]) -> str:
+        known = names.get(int(found[1]))
+        return f"node {known}" if known else found[0]
+
+    return re.sub(r"\bkernel (\d{1,4})\b", name, what)
 
 
 @dataclass(frozen=True)
@@ -102,7 +114,7 @@ class CrashReport:
         return cls(
             name=host.names.get(index, ""),
             kind=kind,
-            what=_named(kind, s.what, s.address),
+            what=_nodes(_named(kind, s.what, s.address), host.names),
             address=s.address,
             ip=s.ip,
             registers=values | {"ip": s.ip, "sp": s.sp, "bp": s.bp},

@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "engine.h"
+#include "visit.h"
 
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23
@@ -30,7 +31,7 @@ static uint64_t code_key;
 
 /* Where the pages lie that a call is about: from its first argument on, as many bytes
  * as the second says. */
-enum place { ANYWHERE, CODE, DATA };
+enum place { ANYWHERE, CODE, DATA, WINDOW };
 
 /* `argument & mask` has to be `value`. */
 struct check {
@@ -53,7 +54,7 @@ struct row {
 #define HEADER(field) (HK_BASE + offsetof(struct hk_header, field))
 #define KERNEL_MAP (MAP_PRIVATE | MAP_FIXED_NOREPLACE | MAP_NORESERVE)
 
-#define MAX_FILTER 512
+#define MAX_FILTER 1024
 static struct sock_filter filter[MAX_FILTER];
 static uint32_t length;
 static uint32_t failing[64], failing_count;	/* jumps to the row's end */
@@ -114,17 +115,20 @@ static void load_page(int argument)
 	emit(BPF_ALU | BPF_OR | BPF_X, 0);
 }
 
-/* The pages lie in one kernel, all in its code or all in its data and RAM.  All kernels
- * are laid out alike, at equal distances. */
+/* The pages lie in one kernel, all in its code, all in its data and RAM, or all in its user
+ * window.  All kernels are laid out alike, at equal distances. */
 static void need_place(enum place place, const struct layout *at)
 {
-	uint32_t stride = at->stride / PAGE;
-	uint32_t first = place == CODE ? 0 : at->low / PAGE;
-	uint32_t end = place == CODE ? at->low / PAGE : at->high / PAGE;
+	bool window = place == WINDOW;
+	uint32_t base = (window ? HK_BASE + HK_KERNELS_AT : at->first) / PAGE;
+	uint32_t stride = (window ? HK_KERNEL_SIZE : at->stride) / PAGE;
+	uint32_t first = (window ? HK_USER_AT : place == CODE ? 0 : at->low) / PAGE;
+	uint32_t end = (window ? HK_USER_AT + HK_USER_SIZE :
+			place == CODE ? at->low : at->high) / PAGE;
 
 	load_page(0);
-	need(BPF_JGE, at->first / PAGE);
-	emit(BPF_ALU | BPF_SUB | BPF_K, at->first / PAGE);
+	need(BPF_JGE, base);
+	emit(BPF_ALU | BPF_SUB | BPF_K, base);
 	refuse(BPF_JGE, options.kernels * stride);
 	emit(BPF_ST, 0);
 	emit(BPF_ALU | BPF_DIV | BPF_K, stride);
@@ -217,6 +221,11 @@ static void build(const struct layout *at, int image_fd)
 		{ SYS_mmap, lazy, ANYWHERE,
 		  { { 0, 0, ALL }, { 2, PROT_READ | PROT_WRITE, ALL },
 		    { 3, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, ALL } } },
+		/* And their memory gets a protection key (visit.c). */
+		{ SYS_pkey_mprotect, lazy && keys_on, DATA,
+		  { { 2, PROT_READ | PROT_WRITE, ALL }, { 3, 0, ~15UL } } },
+		{ SYS_pkey_mprotect, lazy && keys_on, WINDOW,
+		  { { 2, PROT_READ | PROT_WRITE, ALL }, { 3, 0, ~15UL } } },
 		/* An engine's heap. */
 		{ SYS_brk, engine_heap, ANYWHERE, {} },
 	};

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "engine.h"
+#include "visit.h"
 
 /* Rounds of waiting on the doorbell before sleeping: some 50 us. */
 #define SPIN_ROUNDS 2000
@@ -27,8 +28,8 @@ static void deliver(struct kernel *k, uint32_t dev, const uint8_t **in, uint64_t
 	k->rx = *in;
 	k->rx_end = end;
 	k->rx_dev = dev;
-	k->netdev_irq(dev);
-	run_until(k, 0);
+	DESK->taken = 0;
+	run_interrupt(k, dev);
 	*in = end;
 	k->rx = k->rx_end = NULL;
 }
@@ -85,7 +86,6 @@ static uint32_t exchange(struct kernel *k, struct hk_command *c)
 static uint32_t post(struct kernel *k, struct hk_command *c)
 {
 	struct lib_task *task;
-	int err;
 
 	if (c->slot >= LIB_MAX_TASKS) {
 		c->ret = -ESRCH;
@@ -100,12 +100,7 @@ static uint32_t post(struct kernel *k, struct hk_command *c)
 		task->nr = c->nr;
 		memcpy(task->args, c->args, sizeof(task->args));
 	}
-	err = k->post(c->slot);
-	if (err) {
-		c->ret = err;
-		return HK_BAD;
-	}
-	return run_call(k, c);
+	return run_call(k, c, true);
 }
 
 static uint32_t wait_call(struct kernel *k, struct hk_command *c)
@@ -114,7 +109,7 @@ static uint32_t wait_call(struct kernel *k, struct hk_command *c)
 		c->ret = -ESRCH;
 		return HK_BAD;
 	}
-	return run_call(k, c);
+	return run_call(k, c, false);
 }
 
 static uint32_t poll(struct kernel *k, struct hk_command *c)
@@ -185,7 +180,7 @@ static uint32_t execute_one(struct kernel *k, struct hk_command *c)
 	case HK_POLL:
 		return poll(k, c);
 	case HK_CANCEL:
-		c->ret = k->cancel(c->slot);
+		c->ret = kernel_cancel(k, c->slot);
 		run_until(k, 0);
 		return HK_OK;
 	case HK_RUN:
@@ -268,6 +263,7 @@ static uint32_t execute(struct hk_command *c)
 	overdue = false;
 	if (_setjmp(crash_exit)) {
 		/* In a network, it need not be the one that the command is for. */
+		desk_clear(running);
 		running->rx = running->rx_end = NULL;
 		running->tx = NULL;
 		header()->crashed = running->index + 1;

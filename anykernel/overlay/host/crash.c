@@ -11,7 +11,7 @@
 #include <ucontext.h>
 #include <unistd.h>
 
-#include "host.h"
+#include "visit.h"
 
 #define MAX_STACK (2 * HK_STACK_COPY)
 #define FLAG_TRAP 0x100UL
@@ -138,6 +138,7 @@ void crash(struct kernel *k, enum hk_crash kind, const char *what)
 {
 	struct hk_kernel *s = k->shared;
 
+	host_begin();	/* an operation, or the code at the door, has found it */
 	report(k, kind, what);
 	s->signal = 0;
 	s->fault_address = 0;

@@ -36,6 +36,8 @@ void engine_transmit(struct kernel *k, uint32_t dev, const void *frame, uint32_t
 uint32_t engine_room(struct kernel *k, uint32_t dev);
 /* `k` has crashed. */
 void engine_dead(struct kernel *k);
+/* Whether the state of the network lies at `address`. */
+bool engine_owns(const uint8_t *address);
 /* Commands that are the engine's own: HK_JOIN .. HK_JOB_STOP. */
 uint32_t engine_command(struct hk_command *c);
 
@@ -47,7 +49,11 @@ void kernel_run(struct kernel *k);
 void kernel_receive(struct kernel *k, uint32_t dev, const uint8_t *frame);
 /* Its netdev has room to send again. */
 void kernel_interrupt(struct kernel *k, uint32_t dev);
-/* Its task, in user mode, has nr and args set: execute them. */
+/* Its task, in user mode, has nr and args set: they are executed when it runs. */
+void kernel_request(struct kernel *k, uint32_t task);
+/* Its task's call ends when it runs. */
+int64_t kernel_cancel(struct kernel *k, uint32_t task);
+/* The same as kernel_request(), and it runs. */
 void kernel_post(struct kernel *k, uint32_t task);
 
 #endif

@@ -9,9 +9,9 @@
 #include <ucontext.h>
 #include <unistd.h>
 
-#include "host.h"
+#include "engine.h"
+#include "visit.h"
 
-#define ALT_STACK (256 * 1024)
 #define WRITE_FAULT 2	/* page fault error code, bit 1 */
 /* How far below its stack a kernel's pointer still counts as an overflow. */
 #define BELOW (1UL << 20)
@@ -21,9 +21,46 @@ static struct kernel *owner(uint8_t *address)
 	if (running && address >= running->low && address < running->high)
 		return running;
 	for (uint32_t i = 0; i < options.kernels; i++)
-		if (address >= kernels[i].low && address < kernels[i].high)
+		if (address >= kernels[i].base && address < kernels[i].high)
 			return &kernels[i];
 	return NULL;
+}
+
+/* Whose memory a refused write was for, in words. */
+static const char *victim(struct kernel *k, const siginfo_t *info)
+{
+	uint8_t *address = info->si_addr;
+	const char *unknown = info->si_code == SEGV_PKUERR ?
+		"a write into the memory of the host program" : "bad memory access";
+	static char text[128];
+	struct kernel *of = owner(address), *saved;
+	uint64_t part = address - (shm + HK_KERNELS_AT);
+
+	if (of == k)
+		return address < k->low || (address >= k->constant && address < k->constant_end) ?
+		       "a write into its own code or read-only data" : unknown;
+	if (of) {
+		snprintf(text, sizeof(text), "a write into the memory of kernel %u", of->index);
+		return text;
+	}
+	saved = snapshot_owner(address);
+	if (saved) {
+		snprintf(text, sizeof(text), "a write into the saved pages of kernel %u",
+			 saved->index);
+		return text;
+	}
+	if (engine_owns(address))
+		return "a write into the network's state";
+	if (address < shm || address >= shm + HK_KERNELS_AT +
+			     (uint64_t)options.kernels * HK_KERNEL_SIZE)
+		return unknown;
+	if (address < shm + HK_KERNELS_AT)
+		return "a write into the memory that the host shares with Python";
+	snprintf(text, sizeof(text), part % HK_KERNEL_SIZE >= HK_USER_AT ?
+		 "a write into the user memory of kernel %lu" :
+		 "a write into the memory that kernel %lu's host shares with Python",
+		 part / HK_KERNEL_SIZE);
+	return text;
 }
 
 /* The kernel whose code runs; a wild write may have changed the pointer. */
@@ -56,7 +93,7 @@ static const char *of_memory(struct kernel *k, const siginfo_t *info, const greg
 	if (sp < low || sp > high)
 		return in_host(sp) ? "bad memory access in the host" :
 				     "bad memory access, and the stack pointer is wild";
-	return "bad memory access";
+	return g[REG_ERR] & WRITE_FAULT ? victim(k, info) : "bad memory access";
 }
 
 static const char *of_instruction(const siginfo_t *info)
@@ -92,14 +129,16 @@ static bool fix_up(struct kernel *k, struct crash_context *c, greg_t *g)
 	}
 	first = *c;
 	asking = true;
+	host_end(k);
 	next = k->fixup(g[REG_RIP]);
+	host_begin();
 	asking = false;
 	if (next)
 		g[REG_RIP] = next;
 	return next != 0;
 }
 
-static void on_fault(int signo, siginfo_t *info, void *context)
+void on_signal(int signo, siginfo_t *info, void *context)
 {
 	greg_t *g = ((ucontext_t *)context)->uc_mcontext.gregs;
 	uint8_t *address = info->si_addr, *ip = (uint8_t *)g[REG_RIP];
@@ -110,6 +149,10 @@ static void on_fault(int signo, siginfo_t *info, void *context)
 	char room[64];
 
 	processor_restore();
+	if (signo == SIGURG) {
+		on_watch();
+		return;
+	}
 	of = memory && (g[REG_ERR] & WRITE_FAULT) ? owner(address) : NULL;
 	/* A write into another kernel's memory is wild, not a page to unprotect. */
 	if (of && (of == k || !k) && snapshot_fault(of, address))
@@ -143,13 +186,11 @@ static void on_fault(int signo, siginfo_t *info, void *context)
 void faults_install(void)
 {
 	static const int signals[] = { SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGALRM, SIGSYS, SIGTRAP };
-	struct sigaction sa = { .sa_sigaction = on_fault,
+	struct sigaction sa = { .sa_sigaction = signal_door,
 				.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER };
-	stack_t stack = { .ss_size = ALT_STACK };
+	stack_t stack = { .ss_sp = (void *)SIGNALS_AT, .ss_size = SIGNALS_SIZE };
 
-	stack.ss_sp = mmap(NULL, ALT_STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
-			   -1, 0);
-	if (stack.ss_sp == MAP_FAILED || sigaltstack(&stack, NULL))
+	if (sigaltstack(&stack, NULL))
 		die("signal stack");
 	for (size_t i = 0; i < sizeof(signals) / sizeof(*signals); i++)
 		sigaction(signals[i], &sa, NULL);

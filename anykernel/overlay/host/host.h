@@ -39,6 +39,7 @@ struct level {
 
 struct kernel {
 	uint32_t index;
+	uint32_t rights;	/* to memory, while its code runs (visit.h) */
 	struct hk_kernel *shared;
 	uint8_t *console, *capture;
 	bool booted;
@@ -61,7 +62,8 @@ struct kernel {
 	uint8_t *pool;		/* page copies: pool_used were ever taken */
 	uint32_t pool_used, *free_buffers, free_count;
 
-	/* Frames being injected, and where sent ones are collected. */
+	/* Frames being injected (of which it has pulled some: visit.h), and where sent ones are
+	 * collected. */
 	const uint8_t *rx, *rx_end;
 	uint32_t rx_dev;
 	uint8_t *tx, *tx_end;
@@ -95,6 +97,7 @@ struct options {
 	int shm_fd, parent;
 	enum hk_clock clock;
 	bool lazy;		/* kernels boot by HK_BOOT */
+	bool keys;		/* protection keys are used, if there are some */
 	bool thread;		/* made by a thread of the parent that may end before it */
 };
 
@@ -134,6 +137,7 @@ void drop_code(struct kernel *k);
 void kernel_start(struct kernel *k);
 uint64_t clock_now(struct kernel *k);
 void show_warnings(struct kernel *k);
+uint64_t clock_read(const struct kernel *k);	/* writes nothing */
 uint64_t next_random(uint64_t *state);
 struct ring wire_ring(void);
 void ring_add(const struct ring *ring, struct hk_frame about, const void *data);
@@ -147,6 +151,8 @@ bool snapshot_protect_constants(struct kernel *k);
 void snapshot_guard(struct kernel *k, uint8_t *stack);
 bool snapshot_fault(struct kernel *k, uint8_t *address);
 uint64_t memory_hash(struct kernel *k);
+/* Whose snapshots keep something at `address`; NULL: nobody's. */
+struct kernel *snapshot_owner(const uint8_t *address);
 /* fault.c */
 void faults_install(void);
 /* crash.c */
@@ -166,8 +172,10 @@ _Noreturn void crash_at(struct kernel *k, const struct crash_context *c);
 _Noreturn void crash_of_host(struct kernel *last, const struct crash_context *c);
 /* run.c */
 void task_seen(struct lib_task *task);
-uint32_t run_call(struct kernel *k, struct hk_command *c);
+uint32_t run_call(struct kernel *k, struct hk_command *c, bool fresh);
 uint64_t run_idle(struct kernel *k);
+/* Frames have come to netdev `dev`: until idle at the present time. */
+void run_interrupt(struct kernel *k, uint32_t dev);
 void catch_up(struct kernel *k);
 /* Lets time pass until `until`, 0: none.  False: the client is asked for something first. */
 bool run_until(struct kernel *k, uint64_t until);
@@ -180,6 +188,7 @@ _Noreturn void serve(void);
 /* sandbox.c */
 void sandbox_early(char **argv);
 void sandbox_close(const struct layout *layout, int image_fd);
+void on_watch(void);
 /* calls.c: the system calls that are left */
 void calls_filter(const struct layout *layout, int image_fd);
 int protect_code(void *at, size_t size, int protection);

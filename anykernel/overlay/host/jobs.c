@@ -56,7 +56,7 @@ static bool next_round(struct job *j, uint64_t now)
 	}
 	j->round = job->interval && job->done ? begin : now;
 	ask(j);
-	kernels[j->kernel].post(j->slot);
+	kernel_request(&kernels[j->kernel], j->slot);
 	return true;
 }
 
@@ -98,7 +98,7 @@ bool job_back(struct member *m, uint32_t slot)
 	}
 	if (++job->at < job->calls) {
 		ask(j);
-		k->post(slot);
+		kernel_request(k, slot);
 		return true;
 	}
 	log_round(j, now, ret);
@@ -174,7 +174,7 @@ uint32_t job_command(struct hk_command *c)
 		j->job.over = 1;
 		engine_back(k, c->slot);	/* who waits for it goes on */
 	} else if (!j->job.over) {
-		k->cancel(c->slot);
+		kernel_cancel(k, c->slot);
 		kernel_run(k);
 	}
 	return HK_OK;

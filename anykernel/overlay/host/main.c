@@ -3,7 +3,7 @@
  * anykernel-host: runs library kernels for a Python process.
  *
  * usage: anykernel-host LIBRARY SHM_FD PARENT KERNELS MEMORY SEED EPOCH_NS
- *                       virtual|real|network boot|lazy CMDLINE
+ *                       virtual|real|network boot|lazy[-nokeys] CMDLINE
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "engine.h"
+#include "visit.h"
 
 /* The host's own stack lies at a fixed address, whatever the environment is:
  * kernels store pointers to it, and their memory is compared bit by bit. */
@@ -47,7 +48,8 @@ static uint64_t number(const char *text)
 
 bool in_host(uint64_t sp)
 {
-	return sp >= STACK_AT && sp < STACK_AT + STACK_SIZE;
+	return (sp >= STACK_AT && sp < STACK_AT + STACK_SIZE) ||
+	       (sp >= DOOR_AT && sp < DOOR_AT + DOOR_SIZE);
 }
 
 uint64_t wall_ns(void)
@@ -80,6 +82,7 @@ static void map_kernel(struct kernel *k)
 
 	load_kernel(k, image_fd);
 	snapshot_prepare(k);
+	keys_assign(k);
 	k->shared->boot_ns = wall_ns() - start;
 }
 
@@ -161,7 +164,8 @@ int main(int argc, char **argv)
 		.library = argv[1], .shm_fd = number(argv[2]),
 		.kernels = number(argv[4]), .memory = number(argv[5]), .seed = number(argv[6]),
 		.epoch_ns = number(argv[7]), .clock = clock_named(argv[8]),
-		.lazy = !strcmp(argv[9], "lazy"), .cmdline = argv[10],
+		.lazy = !strncmp(argv[9], "lazy", 4), .keys = !strstr(argv[9], "-nokeys"),
+		.cmdline = argv[10],
 	};
 	/* Negative: it is a thread of the parent that waits for us. */
 	options.parent = number(argv[3]);
@@ -194,6 +198,7 @@ int main(int argc, char **argv)
 		kernels[i].capture = part + HK_CAPTURE_AT;
 	}
 	processor_prepare();
+	keys_prepare(options.keys);
 	faults_install();
 	getcontext(&context);
 	context.uc_stack.ss_sp = mmap((void *)STACK_AT, STACK_SIZE, PROT_READ | PROT_WRITE,

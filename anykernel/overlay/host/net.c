@@ -383,6 +383,13 @@ static uint32_t forget(struct hk_command *c)
 	return HK_OK;
 }
 
+bool engine_owns(const uint8_t *address)
+{
+	return options.clock == HK_NETWORK &&
+	       ((address >= ARENA_AT && address < ARENA_AT + ARENA_SIZE) ||
+		(address >= saved && address < saved + SAVED_SIZE));
+}
+
 uint32_t engine_command(struct hk_command *c)
 {
 	if (options.clock != HK_NETWORK) {

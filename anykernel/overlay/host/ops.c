@@ -8,21 +8,23 @@
 #include <unistd.h>
 
 #include "engine.h"
+#include "visit.h"
+
+static uint64_t real_start;
+
+uint64_t clock_read(const struct kernel *k)
+{
+	return options.clock == HK_REAL ? wall_ns() - real_start : k->state.now;
+}
 
 uint64_t clock_now(struct kernel *k)
 {
-	static uint64_t start;
-
-	if (options.clock == HK_REAL) {
-		if (!start)
-			start = wall_ns();
-		k->state.now = wall_ns() - start;
-	}
+	k->state.now = clock_read(k);
 	return k->state.now;
 }
 
-/* Who calls an operation: the kernel that runs, whatever it says.  What it left of the
- * processor's state is not for C code. */
+/* Operations are called on a kernel's stack, with its rights.  Who calls: the kernel that runs,
+ * whatever it says.  What it left of the processor's state is not for C code. */
 static struct kernel *caller(void *host)
 {
 	(void)host;
@@ -32,29 +34,32 @@ static struct kernel *caller(void *host)
 
 static uint64_t op_clock_read(void *host)
 {
-	return clock_now(caller(host));
+	return clock_read(caller(host));
 }
 
 static void op_clock_spend(void *host, uint64_t ns)
 {
 	struct kernel *k = caller(host);
 
-	if (options.clock != HK_REAL)
-		k->state.now += ns;
+	if (options.clock == HK_REAL)
+		return;
+	host_begin();
+	k->state.now += ns;
+	host_end(k);
 }
-
-#define MAX_FRAME 0x20000	/* longer than any netdev's MTU allows */
 
 static void op_console(void *host, const char *text, uint32_t n)
 {
 	struct kernel *k = caller(host);
 	uint64_t head = k->shared->console_head;
 
+	host_begin();
 	for (uint32_t i = 0; i < n; i++)
 		k->console[(head + i) % HK_CONSOLE_SIZE] = text[i];
 	k->shared->console_head = head + n;
 	if (head + n - k->shared->console_seen > HK_CONSOLE_SIZE / 2)
 		header()->news++;
+	host_end(k);
 }
 
 /* After `k` has run: its count goes to where the client sees it. */
@@ -81,8 +86,11 @@ static void op_entropy(void *host, void *buf, uint32_t n)
 	struct kernel *k = caller(host);
 
 	for (uint32_t i = 0; i < n; i += 8) {
-		uint64_t z = next_random(&k->state.rng);
+		uint64_t z;
 
+		host_begin();
+		z = next_random(&k->state.rng);
+		host_end(k);
 		memcpy((char *)buf + i, &z, n - i < 8 ? n - i : 8);
 	}
 }
@@ -140,55 +148,101 @@ void ring_add(const struct ring *ring, struct hk_frame about, const void *data)
 	*ring->head = end;
 }
 
-static void capture(struct kernel *k, uint32_t dev, bool sent, const void *data, uint32_t length)
+static void capture(struct kernel *k, uint32_t dev, bool sent, const void *data, uint32_t length,
+		    uint64_t time)
 {
 	struct hk_kernel *s = k->shared;
 	struct ring ring = { k->capture, HK_CAPTURE_SIZE, &s->capture_head, &s->capture_tail,
 			     &s->capture_taken, s->captures == 2, k->index + 1 };
 
 	if (s->captures)
-		ring_add(&ring, (struct hk_frame){ k->state.now, length, length, dev, sent }, data);
+		ring_add(&ring, (struct hk_frame){ time, length, length, dev, sent }, data);
 }
 
-/* Injected frames lie as [u32 length][data], each padded to 4 bytes. */
+/* What an operation leaves on the desk. */
+struct passed {
+	uint64_t time;
+	uint32_t length, dev;
+	uint64_t from;		/* a frame that was pulled: where it lies in kernel.rx; SENT: its
+				 * data follows */
+};
+#define SENT (~0UL)
+
+#define MAX_FRAME 0x20000	/* longer than any netdev's MTU allows */
+
+/* Injected frames lie as [u32 length][data], each padded to 4 bytes.  The frame at `at`; its
+ * length, or -1. */
+static int32_t frame_at(const struct kernel *k, uint64_t at, const uint8_t **data)
+{
+	uint64_t size = k->rx_end - k->rx;
+	uint32_t length;
+
+	if (at > size || size - at < 4)
+		return -1;
+	memcpy(&length, k->rx + at, 4);
+	if (length > size - at - 4)
+		return -1;
+	*data = k->rx + at + 4;
+	return length;
+}
+
 static int32_t op_netdev_next(void *host, uint32_t dev)
 {
 	struct kernel *k = caller(host);
-	uint32_t length;
+	const uint8_t *data;
 
-	if (dev != k->rx_dev || k->rx >= k->rx_end)
-		return -1;
-	memcpy(&length, k->rx, 4);
-	return length;
+	return dev == k->rx_dev ? frame_at(k, DESK->taken, &data) : -1;
+}
+
+/* Room on the desk for `size` bytes of data, or NULL. */
+static struct passed *leave(uint32_t size)
+{
+	uint64_t used = DESK->used;
+	struct passed *p = (struct passed *)(DESK->frames + used);
+
+	if (used % 8 || used > DESK_ROOM || DESK_ROOM - used < sizeof(*p) + size + 7UL)
+		return NULL;
+	DESK->used = used + sizeof(*p) + ((size + 7UL) & ~7UL);
+	return p;
+}
+
+static struct passed *leave_or_clear(struct kernel *k, uint32_t size)
+{
+	struct passed *p = leave(size);
+
+	if (p)
+		return p;
+	host_begin();
+	desk_clear(k);
+	host_end(k);
+	return leave(size);
 }
 
 static void op_netdev_pull(void *host, uint32_t dev, void *to, uint32_t len)
 {
 	struct kernel *k = caller(host);
-	int32_t length = op_netdev_next(host, dev);
+	uint64_t at = DESK->taken;
+	const uint8_t *data;
+	int32_t length = dev == k->rx_dev ? frame_at(k, at, &data) : -1;
+	struct passed *p;
 
 	if (length < 0)
 		return;
 	if (to && len > (uint32_t)length)
 		crash(k, HK_FAULT, "the kernel takes more of a frame than there is");
 	if (to)
-		memcpy(to, k->rx + 4, len);
-	capture(k, dev, false, k->rx + 4, length);
-	k->rx += 4 + ((length + 3UL) & ~3UL);
+		memcpy(to, data, len);
+	p = k->shared->captures ? leave_or_clear(k, 0) : NULL;
+	if (p)
+		*p = (struct passed){ clock_read(k), length, dev, at };
+	DESK->taken = at + 4 + ((length + 3UL) & ~3UL);
 }
 
-static void op_netdev_xmit(void *host, uint32_t dev, const void *frame, uint32_t len)
+/* A frame that nothing carries on. */
+static void sent(struct kernel *k, uint32_t dev, const void *frame, uint32_t len)
 {
-	struct kernel *k = caller(host);
 	size_t size = 4 + ((len + 3UL) & ~3UL);
 
-	if (len > MAX_FRAME || dev >= LIB_MAX_NETDEVS)
-		crash(k, HK_FAULT, "the kernel sends a frame, or by a netdev, that can't be");
-	capture(k, dev, true, frame, len);
-	if (engine_plugged(k, dev)) {
-		engine_transmit(k, dev, frame, len);
-		return;
-	}
 	if (k->tx && dev == k->rx_dev && (size_t)(k->tx_end - k->tx) >= size) {
 		memcpy(k->tx, &len, 4);
 		memcpy(k->tx + 4, frame, len);
@@ -197,21 +251,79 @@ static void op_netdev_xmit(void *host, uint32_t dev, const void *frame, uint32_t
 	}
 }
 
+static void op_netdev_xmit(void *host, uint32_t dev, const void *frame, uint32_t len)
+{
+	struct kernel *k = caller(host);
+	struct passed *p;
+
+	if (len > MAX_FRAME || dev >= LIB_MAX_NETDEVS)
+		crash(k, HK_FAULT, "the kernel sends a frame, or by a netdev, that can't be");
+	if (engine_plugged(k, dev)) {
+		host_begin();
+		desk_clear(k);
+		capture(k, dev, true, frame, len, k->state.now);
+		engine_transmit(k, dev, frame, len);
+		host_end(k);
+		return;
+	}
+	p = k->tx || k->shared->captures ? leave_or_clear(k, len) : NULL;
+	if (!p)
+		return;
+	*p = (struct passed){ clock_read(k), len, dev, SENT };
+	memcpy(p + 1, frame, len);
+}
+
+/* The kernel may have written anything there. */
+void desk_clear(struct kernel *k)
+{
+	uint64_t end = DESK->used < DESK_ROOM ? DESK->used : DESK_ROOM, at = 0;
+
+	DESK->used = 0;
+	while (end - at >= sizeof(struct passed)) {
+		/* Word by word, as they were written a moment ago: the CPU forwards such. */
+		const volatile struct passed *left = (const struct passed *)(DESK->frames + at);
+		struct passed p = { left->time, left->length, left->dev, left->from };
+		const uint8_t *data = DESK->frames + at + sizeof(p);
+
+		at += sizeof(p);
+		if (p.from == SENT) {
+			if (p.length > MAX_FRAME || p.length > end - at)
+				break;
+			at += (p.length + 7UL) & ~7UL;
+		} else if (frame_at(k, p.from, &data) != (int32_t)p.length) {
+			break;
+		}
+		capture(k, p.dev, p.from == SENT, data, p.length, p.time);
+		if (p.from == SENT)
+			sent(k, p.dev, data, p.length);
+		if (at > end)
+			break;
+	}
+}
+
 static uint32_t op_netdev_room(void *host, uint32_t dev)
 {
 	struct kernel *k = caller(host);
+	uint32_t room;
 
-	return engine_plugged(k, dev) ? engine_room(k, dev) : 1;
+	if (!engine_plugged(k, dev))
+		return 1;
+	host_begin();
+	room = engine_room(k, dev);
+	host_end(k);
+	return room;
 }
 
 static void op_stack_guard(void *host, void *low)
 {
 	struct kernel *k = caller(host);
-	uint8_t *page = low;
+	uint8_t *at = low;
 
-	if (page < k->low || page >= k->high || (uintptr_t)page % PAGE)
+	if (at < k->low || at >= k->high || (uintptr_t)at % PAGE)
 		crash(k, HK_FAULT, "the kernel makes a stack of what isn't its memory");
-	snapshot_guard(k, page);
+	host_begin();
+	snapshot_guard(k, at);
+	host_end(k);
 }
 
 static void op_signal(void *host, uint32_t task, int32_t signo, uint64_t handler, const void *info)
@@ -219,10 +331,12 @@ static void op_signal(void *host, uint32_t task, int32_t signo, uint64_t handler
 	struct kernel *k = caller(host);
 
 	(void)info;
+	host_begin();
 	k->shared->signals[k->state.signals++ % HK_SIGNALS] = (struct hk_signal){
 		.time = k->state.now, .handler = handler, .slot = task, .signo = signo,
 	};
 	k->shared->signals_head = k->state.signals;
+	host_end(k);
 }
 
 static void op_crash(void *host, uint32_t kind, const char *what)
@@ -237,10 +351,13 @@ static void op_stub(void *host, uint32_t number, const char *name, uint32_t gran
 	char what[128];
 	int n;
 
+	host_begin();
 	if (number < HK_STUBS)
 		k->shared->stubs[number]++;
-	if (granted || k->shared->stubs_pass)
+	if (granted || k->shared->stubs_pass) {
+		host_end(k);
 		return;
+	}
 	n = snprintf(what, sizeof(what), "stub reached: %s(", name);
 	for (uint32_t i = 0; i < count && n < (int)sizeof(what); i++)
 		n += snprintf(what + n, sizeof(what) - n, "%s%#lx", i ? ", " : "", args[i]);
@@ -276,8 +393,9 @@ void kernel_start(struct kernel *k)
 	k->state.rng = options.seed * 0x9e3779b97f4a7c15UL + 1 + k->index * 0xda942042e4dd58b5UL;
 	k->lib = k->get_state();
 	k->table = k->tasks();
+	real_start = real_start ? real_start : wall_ns();
 	running = k;
-	err = k->init(&ops, &boot);
+	err = visit_init(k, &ops, &boot);
 	if (err) {
 		fprintf(stderr, "anykernel-host: lib_init: %s\n", strerror(-err));
 		die("the kernel refused to boot");

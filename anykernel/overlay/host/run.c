@@ -4,6 +4,7 @@
 #include <time.h>
 
 #include "engine.h"
+#include "visit.h"
 
 /* A call that nothing wakes within a day of virtual time never ends: an idle
  * kernel always has some housekeeping timer, so "no deadline" alone is rare. */
@@ -32,31 +33,47 @@ static void jump(struct kernel *k, uint64_t to)
 	}
 }
 
-/* Kernel code runs, until it has something to say that can be. */
-static void enter_kernel(struct kernel *k, struct lib_event *event)
+/* Visits, and stays until all tasks sleep and no timer is due.  0, or what was refused.  What the
+ * kernel left on the desk is used with bounds. */
+static int64_t stay_idle(struct visit *v)
 {
-	k->run(event);
-	processor_check(k);
-	if ((event->kind != LIB_EVENT_IDLE && event->kind != LIB_EVENT_USER) ||
-	    (event->kind == LIB_EVENT_USER && event->task >= LIB_MAX_TASKS))
-		crash(k, HK_FAULT, "the kernel came back with an event that can't be");
-}
-
-/* Runs until all tasks sleep and no timer is due; returns the next deadline. */
-uint64_t run_idle(struct kernel *k)
-{
-	struct lib_event event;
+	struct kernel *k = v->k;
 	bool joined = engine_has(k);
+	struct lib_event event;
 
-	do {
-		enter_kernel(k, &event);
-		if (joined && event.kind == LIB_EVENT_USER)
+	v->stay = joined ? STAY_EVENT : STAY_IDLE;
+	for (;;) {
+		int64_t err = visit(v);
+
+		if (err && v->post)
+			return err;
+		v->post = v->cancel = v->interrupt = false;
+		event = DESK->event;
+		if (event.kind == LIB_EVENT_IDLE && event.deadline > clock_now(k))
+			break;
+		if (joined && event.kind == LIB_EVENT_USER && event.task < LIB_MAX_TASKS)
 			engine_back(k, event.task);
-	} while (event.kind != LIB_EVENT_IDLE || event.deadline <= clock_now(k));
+	}
 	k->shared->deadline = event.deadline;
 	if (joined)
 		engine_deadline(k, event.deadline);
-	return event.deadline;
+	return 0;
+}
+
+/* Returns the next deadline. */
+uint64_t run_idle(struct kernel *k)
+{
+	struct visit v = { .k = k };
+
+	stay_idle(&v);
+	return k->shared->deadline;
+}
+
+void run_interrupt(struct kernel *k, uint32_t dev)
+{
+	struct visit v = { .k = k, .interrupt = true, .dev = dev };
+
+	stay_idle(&v);
 }
 
 /* The clock of `k`, which has joined, is the engine's. */
@@ -83,19 +100,46 @@ static void leave(struct kernel *before)
 	header()->running = before ? before->index + 1 : 0;
 }
 
+/* At the engine's time. */
+static int64_t engine_visit(struct visit *v)
+{
+	struct kernel *before = enter(v->k);
+	int64_t err = stay_idle(v);
+
+	show_warnings(v->k);
+	leave(before);
+	return err;
+}
+
 void kernel_run(struct kernel *k)
 {
-	struct kernel *before = enter(k);
+	struct visit v = { .k = k };
 
-	run_idle(k);
-	show_warnings(k);
-	leave(before);
+	engine_visit(&v);
 }
 
 void kernel_interrupt(struct kernel *k, uint32_t dev)
 {
-	k->netdev_irq(dev);
-	kernel_run(k);
+	struct visit v = { .k = k, .interrupt = true, .dev = dev };
+
+	engine_visit(&v);
+}
+
+void kernel_post(struct kernel *k, uint32_t task)
+{
+	struct visit v = { .k = k, .post = true, .task = task };
+
+	engine_visit(&v);
+}
+
+void kernel_request(struct kernel *k, uint32_t task)
+{
+	visit(&(struct visit){ .k = k, .post = true, .task = task });
+}
+
+int64_t kernel_cancel(struct kernel *k, uint32_t task)
+{
+	return visit(&(struct visit){ .k = k, .cancel = true, .task = task });
 }
 
 void kernel_receive(struct kernel *k, uint32_t dev, const uint8_t *frame)
@@ -106,14 +150,9 @@ void kernel_receive(struct kernel *k, uint32_t dev, const uint8_t *frame)
 	k->rx = frame;
 	k->rx_end = frame + 4 + length;
 	k->rx_dev = dev;
+	DESK->taken = 0;
 	kernel_interrupt(k, dev);
 	k->rx = k->rx_end = NULL;
-}
-
-void kernel_post(struct kernel *k, uint32_t task)
-{
-	k->post(task);
-	kernel_run(k);
 }
 
 /* How letting time pass came out. */
@@ -124,14 +163,16 @@ enum passed {
 	PAUSE	/* the client is asked for something */
 };
 
-/* Runs until `task` is back or time would pass `limit`; `heeds`: or the client interrupts. */
-static enum passed run_task(struct kernel *k, struct lib_task *task, uint64_t limit, bool heeds)
+/* Runs until `v->task` is back or time would pass `limit`; outside a network, until idle then;
+ * `heeds`: or the client interrupts.  *err: what was refused. */
+static enum passed run_task(struct visit *v, uint64_t limit, bool heeds, int64_t *err)
 {
-	struct lib_event event;
+	struct kernel *k = v->k;
+	struct lib_task *task = &k->table[v->task];
 
 	if (engine_has(k)) {
-		kernel_run(k);
-		while (task->state == LIB_TASK_POSTED) {
+		*err = engine_visit(v);
+		while (!*err && task->state == LIB_TASK_POSTED) {
 			if (engine_pauses())
 				return PAUSE;
 			if (heeds && interrupted())
@@ -141,17 +182,22 @@ static enum passed run_task(struct kernel *k, struct lib_task *task, uint64_t li
 		}
 		return BACK;
 	}
+	v->stay = STAY_CALL;
 	for (;;) {
-		enter_kernel(k, &event);
-		if (task->state != LIB_TASK_POSTED)
+		uint64_t deadline;
+
+		*err = visit(v);
+		v->post = false;
+		deadline = DESK->event.deadline;
+		if (*err || task->state != LIB_TASK_POSTED) {
+			k->shared->deadline = deadline;
 			return BACK;
-		if (event.kind != LIB_EVENT_IDLE)
-			continue;
-		if (event.deadline > limit)
+		}
+		if (deadline > limit)
 			return OVER;
 		if (heeds && interrupted())
 			return ENDED;
-		jump(k, event.deadline);
+		jump(k, deadline);
 	}
 }
 
@@ -162,17 +208,28 @@ void task_seen(struct lib_task *task)
 		task->state = LIB_TASK_FREE;
 }
 
-/* A call, or the wait for one that was posted, from its beginning or after HK_AGAIN. */
-uint32_t run_call(struct kernel *k, struct hk_command *c)
+/* A call, or the wait for one that was posted, from its beginning (fresh: it is to be posted) or
+ * after HK_AGAIN. */
+uint32_t run_call(struct kernel *k, struct hk_command *c, bool fresh)
 {
+	struct visit v = { .k = k, .post = fresh, .task = c->slot };
 	struct lib_task *task = &k->table[c->slot];
 	bool timed = c->timeout && c->timeout < HORIZON;
 	bool resumed = c->op == HK_RESUME;
 	uint64_t limit = resumed ? c->args[0] : clock_now(k) + (timed ? c->timeout : HORIZON);
 	bool waits = c->op == HK_WAIT || (resumed && c->args[1]);
-	enum passed passed = c->op == HK_POST ? BACK : run_task(k, task, limit, true);
+	enum passed passed = BACK;
 	uint32_t status = HK_OK;
+	int64_t err;
 
+	if (c->op == HK_POST)
+		err = stay_idle(&v);
+	else
+		passed = run_task(&v, limit, true, &err);
+	if (err) {
+		c->ret = err;
+		return HK_BAD;
+	}
 	if (passed == PAUSE) {
 		c->extra = limit;
 		return HK_AGAIN;
@@ -184,14 +241,15 @@ uint32_t run_call(struct kernel *k, struct hk_command *c)
 		/* Who only waits for another's call leaves it alone. */
 		if (waits)
 			return status;
-		k->cancel(c->slot);
-		if (run_task(k, task, clock_now(k) + 1000000000, false) != BACK)
+		kernel_cancel(k, c->slot);
+		if (run_task(&v, clock_now(k) + 1000000000, false, &err) != BACK)
 			return HK_STUCK;
 		/* It may have ended by itself at the last moment. */
 		if (!task->cancelled)
 			status = HK_OK;
 	}
-	run_idle(k);
+	if (engine_has(k))
+		run_idle(k);
 	c->extra = task->state;
 	c->ret = task->state == LIB_TASK_EXITED ? task->exit_code : task->ret;
 	if (c->op != HK_POST)

@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "engine.h"
+#include "visit.h"
 
 /* What the host may say, bytes. */
 #define STDERR_LIMIT (1UL << 20)
@@ -53,9 +54,8 @@ void sandbox_early(char **argv)
 }
 
 /* On the signal stack; touches nothing of a kernel's. */
-static void on_watch(int signo)
+void on_watch(void)
 {
-	(void)signo;
 	if (getppid() != options.parent)
 		end_host(0);
 }
@@ -63,7 +63,8 @@ static void on_watch(int signo)
 /* A thread of the parent made us, and may end long before the process does. */
 static void watch_parent(void)
 {
-	struct sigaction sa = { .sa_handler = on_watch, .sa_flags = SA_ONSTACK | SA_RESTART };
+	struct sigaction sa = { .sa_sigaction = signal_door,
+				.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART };
 	struct sigevent event = { .sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGURG };
 	struct itimerspec often = { { 0, WATCH_NS }, { 0, WATCH_NS } };
 	int timer;

@@ -384,6 +384,27 @@ int snapshot_write(struct kernel *k, uint8_t *to, const void *from, uint64_t siz
 	return err;
 }
 
+struct kernel *snapshot_owner(const uint8_t *address)
+{
+	for (uint32_t i = 0; i < options.kernels; i++) {
+		struct kernel *k = &kernels[i];
+		struct { const void *at; uint64_t size; } parts[] = {
+			{ k->pool, (uint64_t)k->saved_room * PAGE },
+			{ k->saved, k->saved_room * sizeof(*k->saved) },
+			{ k->free_buffers, k->saved_room * sizeof(*k->free_buffers) },
+			{ k->levels, (MAX_DEPTH + 1) * sizeof(*k->levels) },
+			{ k->newest, page_count(k) * sizeof(*k->newest) },
+			{ k->guard, page_count(k) },
+		};
+
+		for (size_t j = 0; k->pool && j < sizeof(parts) / sizeof(*parts); j++)
+			if (address >= (const uint8_t *)parts[j].at &&
+			    address < (const uint8_t *)parts[j].at + parts[j].size)
+				return k;
+	}
+	return NULL;
+}
+
 uint64_t memory_hash(struct kernel *k)
 {
 	uint64_t h = 0xcbf29ce484222325UL;
