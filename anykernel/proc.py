@@ -5,6 +5,7 @@ optional ones are there."""
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from collections import deque
@@ -38,6 +39,24 @@ OPTIONAL = {"g++": "g++", "gdb": "gdb", "tshark": "tshark"}
 """The Debian package of each program without which only a part of what we offer is missing."""
 
 TAIL_LINES = 30
+HANDED_ON = re.compile(
+    r"PATH|HOME|USER|LOGNAME|TMPDIR|ASAN_OPTIONS|LD_LIBRARY_PATH|LD_PRELOAD|XDG_\w+|"
+    r"CCACHE_(DIR|DISABLE|READONLY\w*|REMOTE_\w+|SECONDARY_\w+|MAXSIZE|TEMPDIR|STATSLOG|LOGFILE|DEBUG\w*)"
+)
+"""Variables that say where things are, not what compilers and make do."""
+
+
+def environment(changes: Mapping[str, str | None]) -> dict[str, str]:
+    """The caller's environment with changes; None removes a variable."""
+    changed = {**os.environ, **changes}
+    return {name: value for name, value in changed.items() if value is not None}
+
+
+def clean(**more: str | None) -> dict[str, str | None]:
+    """For run(env=...): nothing of the caller's environment that could change what a compiler, a
+    linker or make writes (CPATH, GIT_DIR, MAKEFLAGS, KBUILD_*, TZ ...), and `more`."""
+    foreign = {name: None for name in os.environ if not HANDED_ON.fullmatch(name)}
+    return {**foreign, "LC_ALL": "C", "LANG": "C", "TZ": "UTC", **more}
 
 
 def run(
@@ -57,8 +76,7 @@ def run(
     log: appended to.  on_line: called with each line as it comes.  Raises ToolError when the
     tool is missing or, with check, when it fails.
     """
-    changed = {**os.environ, "LC_ALL": "C", **(env or {})}
-    full_env = {name: value for name, value in changed.items() if value is not None}
+    full_env = environment({"LC_ALL": "C", **(env or {})})
     lines: list[str] = []
     tail: deque[str] = deque(maxlen=TAIL_LINES)
     try:

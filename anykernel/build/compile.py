@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import shlex
 import shutil
 from collections.abc import Iterable
@@ -12,6 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from anykernel import proc
+from anykernel.build.beside import OBJECTS, gone
+from anykernel.build.compose import own_paths
+from anykernel.build.edits import HEADERS
 from anykernel.build.kept import COMMANDS
 from anykernel.errors import BuildError, ToolError, UsageError
 from anykernel.settings import settings
@@ -31,14 +35,15 @@ def commands(objects: Path) -> dict[str, str]:
 
 
 def flags_of(image: Image, name: str) -> list[str]:
-    """How the compiler was called for an object, without its input and output.
+    """How the compiler was called for an object, without its input and output; its paths are seen
+    from the image's objects, or another such folder (beside.py).
 
     Raises UsageError for an object that no compiler made, or when its tree is gone.
     """
     words = shlex.split(commands(image.objects).get(name, ""))
     if "-c" not in words:
         raise UsageError(f"it isn't known how {name} was compiled")
-    if not image.tree.is_dir():
+    if gone(image.root):
         raise UsageError(f"the kernel's tree {image.tree} is gone; anykernel build makes it again")
     return [word for word in words[1 : words.index("-c")] if not word.startswith("-Wp,-MM")]
 
@@ -55,34 +60,54 @@ def compile_c(
 ) -> None:
     """Compiles `source` to the object `to`, which is seen from `folder` (the image's objects).
 
-    Raises BuildError with what the compiler said.
+    What it says of its source is the same wherever that, the image and `to` lie.  Raises
+    BuildError with what the compiler said.
     """
     # What was edited just now is in no cache, and to look costs.
     compiler = ["ccache", "gcc"] if cached and shutil.which("ccache") else ["gcc"]
     where = folder or image.objects
     # As in the build's own folder: types are found below "objects" beside the image.
-    extra = [*extra, f"-fdebug-prefix-map={where}=objects"]
-    argv = [*compiler, *flags_of(image, like), *extra, "-c", "-o", str(to), str(source)]
-    env = {"CCACHE_DIR": str(settings().ccache_dir), "CCACHE_NOHASHDIR": "1"}
+    extra = [*extra, f"-fdebug-prefix-map={os.path.realpath(where)}={OBJECTS}"]
+    if source.is_relative_to(image.root):
+        seen = os.path.join("..", source.relative_to(image.root))
+    else:
+        seen = str(source)
+        extra.append(f"-ffile-prefix-map={source.parent}=.")
+    argv = [*compiler, *flags_of(image, like), *extra, "-c", "-o", str(to), seen]
     try:
         # The generated headers are found below the current folder.
-        proc.run(argv, cwd=where, env=env)
+        proc.run(argv, cwd=where, env=environment(image.root))
     except ToolError as error:
         raise BuildError(
             f"{source.name} doesn't compile",
             argv=argv,
             returncode=error.returncode,
-            tail=error.tail,
-            hint="the command: " + shlex.join(argv),
+            tail=own_paths(error.tail, image.tree),
         ) from None
+
+
+def environment(root: Path) -> dict[str, str | None]:
+    """Of compilers and of make in a folder beside a tree: what they write depends on nothing in
+    the user's."""
+    # ccache looks at the headers that a file included, so it doesn't see that another one, of the
+    # same name, would be found earlier now.
+    headers = root / HEADERS
+    return proc.clean(
+        CCACHE_DIR=str(settings().ccache_dir),
+        CCACHE_NOHASHDIR="1",
+        CCACHE_EXTRAFILES=str(headers) if headers.exists() else None,
+    )
 
 
 def preprocess(image: Image, source: Path) -> str:
     """What the compiler sees of `source`.  Raises BuildError."""
     argv = ["gcc", *flags_of(image, LIKE), "-E", "-P", str(source)]
     try:
-        return proc.run(argv, cwd=image.objects)
+        return proc.run(argv, cwd=image.objects, env=environment(image.root))
     except ToolError as error:
         raise BuildError(
-            f"{source.name} can't be read", argv=argv, tail=error.tail, returncode=error.returncode
+            f"{source.name} can't be read",
+            argv=argv,
+            tail=own_paths(error.tail, image.tree),
+            returncode=error.returncode,
         ) from None

@@ -15,18 +15,26 @@ from typing import Any
 
 from anykernel import cache, proc
 from anykernel.build import kbuild, kconfig, quick
-from anykernel.build.compose import compose, live_name, overlay_id
+from anykernel.build.beside import OBJECTS, surround
+from anykernel.build.compose import compose, live_name
+from anykernel.build.edits import HEADERS
+from anykernel.build.inputs import changed, note
 from anykernel.build.kbuild import Progress
 from anykernel.build.kept import keep
+from anykernel.build.overlay import overlay_headers, overlay_id
+from anykernel.errors import BuildError, UsageError
+from anykernel.settings import settings
 from anykernel.source import Tree, fetch
 
-FORMAT = "7"
+FORMAT = "8"
 """Of an entry in the cache: another when older ones can't be read any more."""
 
 
 LAST = ".anykernel-last"
 """In a folder of objects: which image was made there last."""
 GUARDED = ["vmlinux", "config"]
+PATIENCE = 3
+"""How often a tree is built that is edited at the same time."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +61,11 @@ class Image:
     requested: tuple[tuple[str, str], ...] = ()
     """The configuration that was asked for over the flavour's."""
 
+    @property
+    def root(self) -> Path:
+        """What its tree was to its build: `..`, seen from its objects."""
+        return self.objects.parent
+
 
 def ensure_image(
     source: str = "debian:6.1",
@@ -72,14 +85,24 @@ def ensure_image(
         if progress:
             progress(text, 0, 0)
 
-    begun = _begin(source, wanted)
-    try:
-        tree = fetch(source, say)
-        key = _key(tree, wanted)
-        found = cache.make("images", key, lambda to: _build(tree, wanted, to, progress, begun), say)
-    finally:
-        if begun:
-            begun.end()
+    where = cache.place("images")
+    if not where.is_dir():  # a cache that was moved here may serve, whatever it is called
+        _check_name()
+    for _ in range(PATIENCE):
+        begun = _begin(source, wanted)
+        try:
+            tree = fetch(source, say)
+            key = _key(tree, wanted)
+            job = _Job(tree, wanted, progress, begun)
+            found = cache.make("images", key, functools.partial(_build, job), say)
+            break
+        except _Edited:
+            say("the tree was edited meanwhile: once more")
+        finally:
+            if begun:
+                begun.end()
+    else:
+        raise BuildError(f"{source} was edited each time while it was built: let it rest")
     image = _image(key, found, source, flavour)
     return replace(image, requested=tuple((config or {}).items()))
 
@@ -100,12 +123,13 @@ def _begin(source: str, wanted: list[kconfig.Request]) -> quick.Begun | None:
     path = Path(source).expanduser()
     if not source or not path.is_dir():
         return None
-    last = _last(_objects(live_name(path.resolve()), wanted))
+    last = _last(_place(live_name(path.resolve()), wanted))
     return quick.begin(last) if last else None
 
 
-def _objects(composed: str, wanted: list[kconfig.Request]) -> Path:
-    digest = hashlib.sha256(kconfig.fragment(wanted).encode()).hexdigest()[:8]
+def _place(composed: str, wanted: list[kconfig.Request]) -> Path:
+    """Where a composed tree is built in a configuration."""
+    digest = hashlib.sha256(f"{FORMAT}\0{kconfig.fragment(wanted)}".encode()).hexdigest()[:8]
     return cache.place("objects") / f"{composed}-{digest}"
 
 
@@ -119,7 +143,7 @@ def _image(key: str, entry: cache.Entry, source: str, flavour: str) -> Image:
         source=source,
         flavour=flavour,
         config=path / "config",
-        tree=Path(data["tree"]),
+        tree=cache.place("trees") / data["tree"],
         objects=path / "objects",
     )
 
@@ -142,45 +166,61 @@ def _compiler() -> str:
     return "\n".join(said)
 
 
-def _build(
-    tree: Tree,
-    wanted: list[kconfig.Request],
-    to: Path,
-    progress: Progress | None,
-    begun: quick.Begun | None,
-) -> tuple[dict[str, Any], list[str]]:
+class _Edited(Exception):
+    """The tree isn't any more what the image's key says."""
+
+
+@dataclass(frozen=True)
+class _Job:
+    tree: Tree
+    wanted: list[kconfig.Request]
+    progress: Progress | None
+    begun: quick.Begun | None
+
+
+def _check_name() -> None:
+    if why := kbuild.unworkable(settings().cache_dir):
+        raise UsageError(f"{why}: set ANYKERNEL_CACHE to a folder that is called otherwise")
+
+
+def _build(job: _Job, to: Path) -> tuple[dict[str, Any], list[str]]:
+    tree, wanted, progress = job.tree, job.wanted, job.progress
     for tool in ("make", "flex", "bison", "bc"):
         if shutil.which(tool) is None:
             raise proc.missing(tool)
+    _check_name()
     if progress:
         progress("composing the tree", 0, 0)
     composed = compose(tree)
-    objects = _objects(composed.name, wanted)
+    build = _place(composed.name, wanted)
     # Two images of one tree and configuration (an older overlay, say) share the objects.
-    with cache.locked(f"objects-{objects.name}"):
+    with cache.locked(f"objects-{build.name}"):
         cache.directory("objects")
-        objects.mkdir(exist_ok=True)
-        cache.trusted(objects)
-        log = objects / "build.log"
+        objects = build / OBJECTS
+        objects.mkdir(parents=True, exist_ok=True)
+        cache.trusted(build)
+        log = build / "build.log"
         log.write_text("")
-        data = {"release": tree.release, "tree": str(composed), "spec": tree.spec}
-        last = _last(objects)
-        touched = quick.changed(last) if last else None
+        data = {"release": tree.release, "tree": composed.name, "spec": tree.spec}
+        last = _last(build)
+        touched = changed(last) if last else None
         maker = json.dumps({"image": _key(tree, wanted), "maker": _maker()})
         if last and touched and quick.usable(last):
             if progress:
                 progress(", ".join(touched), 0, len(touched))
-            quick.rebuild(last, touched, to, begun)
-            (objects / LAST).write_text(maker)
+            if not quick.rebuild(last, touched, to, job.begun):
+                _still(tree)
+            (build / LAST).write_text(maker)
             data |= {"library": last.library.name, cache.LINKED: last.id}
             return data, [last.library.name, *GUARDED]
         if progress:
             progress("configuring", 0, 0)
-        kbuild.configure(composed, objects, wanted)
+        (build / LAST).unlink(missing_ok=True)  # what it says is no longer so
+        _surround(build, composed)
+        kbuild.configure(build, composed, wanted)
         for old in objects.glob("liblinux-*.so"):  # of a release that the folder held before
             old.unlink()
-        kbuild.library(composed, objects, log, progress)
-        # make adapts the configuration to a Kconfig that was edited since.
+        kbuild.library(build, composed, log, progress)
         kconfig.verify(wanted, objects / ".config", composed)
         (library,) = objects.glob("liblinux-*.so")
         unstripped = objects / "vmlinux.unstripped"
@@ -188,20 +228,40 @@ def _build(
         shutil.copyfile(unstripped if unstripped.exists() else objects / "vmlinux", to / "vmlinux")
         shutil.copyfile(objects / ".config", to / "config")
         shutil.copyfile(log, to / "build.log")
-        keep(objects, to / "objects")
-        quick.note(tree.path, composed, objects, to / "objects")
-        (objects / LAST).write_text(maker)
+        keep(objects, to / OBJECTS)
+        surround(to, composed, files=False)
+        note(tree.path, build, to / OBJECTS)
+        _still(tree)
+        (build / LAST).write_text(maker)
     return {**data, "library": library.name}, [library.name, *GUARDED]
 
 
+def _still(tree: Tree) -> None:
+    """Raises _Edited if a user's folder isn't what it was."""
+    if tree.live and fetch(tree.spec).id != tree.id:
+        raise _Edited
+
+
+def _surround(build: Path, composed: Path) -> None:
+    """What make needs to build in `build`."""
+    surround(build, composed, files=True)
+    seen = build / HEADERS
+    ours = "\n".join([*overlay_headers(composed), ""])
+    if not seen.exists() or not seen.read_text().startswith(ours):
+        # Nothing notes which headers an object did without.
+        cache.remove(build / OBJECTS)
+        (build / OBJECTS).mkdir()
+    seen.write_text(ours + (composed / HEADERS).read_text())
+
+
 def _maker() -> list[str]:
-    return [FORMAT, _compiler()]
+    return [FORMAT, _compiler(), overlay_id()]
 
 
-def _last(objects: Path) -> Image | None:
+def _last(build: Path) -> Image | None:
     """The image that was made last in a folder of objects, if it is still there."""
     try:
-        record = json.loads((objects / LAST).read_text())
+        record = json.loads((build / LAST).read_text())
     except (OSError, ValueError):
         return None
     if record.get("maker") != _maker():

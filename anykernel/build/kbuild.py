@@ -12,6 +12,9 @@ from pathlib import Path
 
 from anykernel import proc
 from anykernel.build import kconfig
+from anykernel.build.beside import OBJECTS
+from anykernel.build.compile import environment
+from anykernel.build.compose import own_paths
 from anykernel.errors import BuildError, ToolError
 from anykernel.settings import settings
 
@@ -21,12 +24,6 @@ Progress = Callable[[str, int, int], None]
 EXPECTED = 1000  # objects, before this machine has ever built this configuration
 OBJECT = re.compile(r"^  (?:CC|AS|HOSTCC)\s+(?:\[M\] )?(\S+\.o)$")
 COMPILER = re.compile(r"^\S+:\d+(?::\d+)?: (?:fatal )?(?:error|warning): |undefined reference")
-# What a kernel developer has in the environment for builds of another kind.
-CALLERS = re.compile(
-    r"MAKE\w*|MFLAGS|GNUMAKEFLAGS|KBUILD_\w*|KCONFIG_\w*|K(C|A|CPP|RUST)FLAGS|LLVM\w*|CROSS_COMPILE|"
-    r"(HOST|USER)\w*FLAGS|HOST(CC|CXX|LD|AR)|[CVWOM]|(SUB)?ARCH|(CC|CPP|LD|AR|NM|OBJCOPY)|"
-    r"(C|CPP|LD|AF|AS)FLAGS\w*|INSTALL_\w+"
-)
 # So that the same source gives the same bits.
 REPRODUCIBLE = {
     "KBUILD_BUILD_TIMESTAMP": "Thu Jan  1 00:00:00 UTC 1970",
@@ -34,43 +31,53 @@ REPRODUCIBLE = {
     "KBUILD_BUILD_HOST": "anykernel",
     "KBUILD_BUILD_VERSION": "1",
 }
+# A configuration says which versions of these it was made with, if they are there.
+UNUSED = ("PAHOLE=no-pahole", "RUSTC=no-rustc", "BINDGEN=no-bindgen")
+FORBIDDEN = re.compile(r"[^\w./+,@-]")
+"""In names of folders: make and the scripts that it runs split and expand at these."""
+
+
+def unworkable(folder: Path) -> str:
+    """Why make can't work in a folder of this name; empty if it can."""
+    path = folder.resolve()
+    found = FORBIDDEN.search(str(path))
+    return f"make can't work in {path}, because of the {found[0]!r} in that name" if found else ""
 
 
 def make(
-    composed: Path,
-    objects: Path,
+    build: Path,
     *targets: str,
     log: Path | None = None,
     on_line: Callable[[str], None] | None = None,
 ) -> str:
-    """make ARCH=lib in the composed tree with objects elsewhere.  Raises ToolError."""
+    """make ARCH=lib in a folder of objects beside a tree (beside.py).  Raises ToolError."""
     compiler = "ccache gcc" if shutil.which("ccache") else "gcc"
-    argv = ["make", "-C", str(composed), f"O={objects}", "ARCH=lib", f"CC={compiler}"]
-    argv += [f"-j{settings().jobs}", *targets]
-    ccache = {"CCACHE_DIR": str(settings().ccache_dir), "CCACHE_NOHASHDIR": "1"}
-    foreign = {name: None for name in os.environ if CALLERS.fullmatch(name)}
-    env = {**foreign, **REPRODUCIBLE, **ccache, "ARCH": "lib"}
+    argv = ["make", "-L", "-C", str(build), f"O={build / OBJECTS}", "ARCH=lib", f"CC={compiler}"]
+    argv += [f"-j{settings().jobs}", *UNUSED, *targets]
+    env = {**environment(build), **REPRODUCIBLE, "ARCH": "lib"}
     return proc.run(argv, env=env, log=log, on_line=on_line)
 
 
-def configure(composed: Path, objects: Path, wanted: list[kconfig.Request]) -> Path:
-    """objects/.config with all that is wanted, verified.  Raises KconfigError, ToolError."""
-    config = objects / ".config"
-    base = (composed / "arch/lib/configs/lib_defconfig").read_text()
-    text = base + kconfig.fragment(wanted)
-    seed = objects / ".anykernel-config"
-    # olddefconfig on an unchanged request would touch nothing, but costs seconds.
-    if not (config.exists() and seed.exists() and seed.read_text() == text):
-        config.write_text(text)
-        make(composed, objects, "olddefconfig")
-        kconfig.verify(wanted, config, composed)
-        seed.write_text(text)
+def configure(build: Path, composed: Path, wanted: list[kconfig.Request]) -> Path:
+    """objects/.config with all that is wanted, verified.  Raises KconfigError, ToolError.
+
+    It is made of the request anew each time: a .config that went through a tree's Kconfig has lost
+    what that tree didn't know, though it knows it again today.
+    """
+    config = build / OBJECTS / ".config"
+    base = (build / "arch/lib/configs/lib_defconfig").read_text()
+    before = (config.read_bytes(), config.stat().st_mtime_ns) if config.exists() else None
+    config.write_text(base + kconfig.fragment(wanted))
+    make(build, "olddefconfig")
+    kconfig.verify(wanted, config, composed)
+    if before and before[0] == config.read_bytes():  # then make has nothing to look at
+        os.utime(config, ns=(before[1], before[1]))
     return config
 
 
-def library(composed: Path, objects: Path, log: Path, progress: Progress | None) -> None:
-    """Builds liblinux-*.so and vmlinux in `objects`.  Raises BuildError."""
-    counter = objects / ".anykernel-objects"
+def library(build: Path, composed: Path, log: Path, progress: Progress | None) -> None:
+    """Builds liblinux-*.so and vmlinux among the objects.  Raises BuildError."""
+    counter = build / ".anykernel-objects"
     expected = EXPECTED
     with contextlib.suppress(OSError, ValueError):
         expected = int(counter.read_text())
@@ -86,7 +93,7 @@ def library(composed: Path, objects: Path, log: Path, progress: Progress | None)
             progress(what, done, max(done, expected))
 
     try:
-        make(composed, objects, "library", log=log, on_line=on_line)
+        make(build, "library", log=log, on_line=on_line)
     except ToolError as error:
         if error.returncode is None:
             raise
@@ -97,12 +104,7 @@ def library(composed: Path, objects: Path, log: Path, progress: Progress | None)
 
 def _failure(error: ToolError, log: Path, composed: Path) -> Exception:
     """What the compiler said, as it said it, of the source's own files; else the last lines."""
-
-    def own(path: re.Match[str]) -> str:
-        return os.readlink(path[0]) if os.path.islink(path[0]) else path[0]
-
-    text = log.read_text(errors="replace")
-    lines = re.sub(rf"{re.escape(str(composed))}/[^\s:]+", own, text).splitlines()
+    lines = own_paths(log.read_text(errors="replace"), composed).splitlines()
     if any("No space left on device" in line for line in lines):
         return OSError(28, "No space left on device", str(log.parent))
     said: list[str] = []
@@ -118,7 +120,6 @@ def _failure(error: ToolError, log: Path, composed: Path) -> Exception:
         "the kernel doesn't build",
         argv=error.argv,
         returncode=error.returncode,
-        tail="\n".join(said[:40] + failed[:1]) if said else error.tail,
+        tail="\n".join(said[:40] + failed[:1]) if said else own_paths(error.tail, composed),
         log=log,
-        hint="the command: " + " ".join(error.argv),
     )

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from anykernel.build.overlay import OVERLAY
 from anykernel.errors import KconfigError, UsageError
 
 FLAVOURS = Path(__file__).resolve().parent / "flavours"
@@ -83,7 +84,8 @@ def verify(wanted: list[Request], config: Path, tree: Path) -> None:
     wrong = [r for r in wanted if not r.optional and result.get(r.symbol, "n") != r.value]
     if not wrong:
         return
-    known = symbols(tree)
+    ours = symbols(OVERLAY / "lib")
+    known = {symbol: f"arch/lib/{where}" for symbol, where in ours.items()} | symbols(tree)
     lines = []
     for request in wrong:
         if request.symbol not in known:

@@ -21,6 +21,8 @@ COMMANDS = "commands.json"
 LINK = "link.cmd"
 RECORDED = re.compile(r"^(?:saved)?cmd_(\S+) := (?:ccache )?(.*)$", re.M)
 """How Kbuild notes the command that made a file; "saved" since 6.2."""
+OF_THE_FOLDER = re.compile(r"-fdebug-prefix-map=\S+ ")
+"""Where the build's folder was: whoever compiles again says where his is."""
 LINKERS = (
     "scripts/kallsyms",
     "scripts/sorttable",
@@ -46,12 +48,12 @@ def keep(objects: Path, to: Path) -> None:
             types = name.removesuffix(".o") + ".dwo"
             if (objects / types).exists():  # not of assembler
                 _copy(objects, types, to)
-            commands[name] = recorded(objects, name)
+            commands[name] = OF_THE_FOLDER.sub("", recorded(objects, name))
         (to / record).write_text(listed)
     if library := (to / "library").read_text().split():
         proc.run(["ar", "cDrsT", "lib/lib.a", *library], cwd=to)  # thin: paths only
     (to / COMMANDS).write_text(json.dumps(commands, indent=0))
-    for header in objects.rglob("*.h"):
+    for header in sorted(objects.rglob("*.h")):
         _copy(objects, str(header.relative_to(objects)), to)
     for name in LINKERS:
         if (objects / name).exists():

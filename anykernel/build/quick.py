@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 import shutil
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
@@ -20,60 +19,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from anykernel import cache
-from anykernel.build.compile import commands, compile_c
+from anykernel.build.beside import surround
+from anykernel.build.compile import compile_c
+from anykernel.build.edits import state_of
+from anykernel.build.inputs import INPUTS, changed
 from anykernel.build.kept import sound
 from anykernel.build.relink import relink, strip
-from anykernel.source.state import everything
 
 if TYPE_CHECKING:
     from anykernel.build.image import Image
-
-INPUTS = "inputs.json"
-MOST = 8
-"""Files that are compiled here at most; of more make compiles several at a time."""
-RULES = re.compile(r"^(Makefile|Kbuild|Kconfig)|\.(mk|lds\.S|awk|sh|pl|tbl)$")
-"""Files that say how to build, though no object is made from them."""
-DEPENDENCY = re.compile(r"^  (\S+) \\$", re.M)
-
-
-def note(source: Path, composed: Path, objects: Path, kept: Path) -> None:
-    """Writes down what the objects of a build were made from, with sizes and times."""
-    inputs: set[str] = set()
-    included: set[str] = set()
-    for name in commands(kept):
-        file = objects / name
-        command = file.with_name(f".{file.name}.cmd")
-        own = str(composed / name.removesuffix(".o")) + ".c"
-        if command.exists():
-            found = set(DEPENDENCY.findall(command.read_text())) | {own}
-            inputs |= found
-            included |= found - {own}
-    # The source, not the composed tree: a walk looks where each of its links leads.
-    for place, _, entries in everything(source):
-        inside = os.path.normpath(composed / place)
-        inputs |= {f"{inside}/{one.name}" for one in entries if RULES.search(one.name)}
-    states = {path: state for path in sorted(inputs) if (state := _state(path))}
-    record = {"inputs": states, "included": sorted(p for p in included if p.endswith(".c"))}
-    (kept / INPUTS).write_text(json.dumps(record, indent=0))
-
-
-def changed(last: Image) -> list[str] | None:
-    """The objects that have to be compiled again; None when that isn't for us to say."""
-    try:
-        record = json.loads((last.objects / INPUTS).read_text())
-    except (OSError, ValueError):
-        return None
-    known = commands(last.objects)
-    found = []
-    for path, state in record["inputs"].items():
-        now = _state(path)
-        if now == state:
-            continue
-        name = os.path.relpath(path, last.tree).removesuffix(".c") + ".o"
-        if now is None or path in record["included"] or name not in known:
-            return None
-        found.append(name)
-    return found if found and len(found) <= MOST else None
 
 
 class Begun:
@@ -85,7 +39,9 @@ class Begun:
         self._names = names
         self._states = self._now()
         folder = cache.directory("images")
-        self._folder = Path(tempfile.mkdtemp(prefix=f"{cache.PREFIX}begun-", dir=folder))
+        with cache.explained(folder):
+            self._folder = Path(tempfile.mkdtemp(prefix=f"{cache.PREFIX}begun-", dir=folder))
+        surround(self._folder, last.tree, files=False)
         self._threads = ThreadPoolExecutor(1)
         self._done = self._threads.submit(_compile, last, names, self._folder / "objects")
 
@@ -104,7 +60,7 @@ class Begun:
         cache.remove(self._folder)
 
     def _now(self) -> list[list[int] | None]:
-        return [_state(str(_source(self._last, name))) for name in self._names]
+        return [state_of(str(_source(self._last, name))) for name in self._names]
 
 
 def begin(last: Image) -> Begun | None:
@@ -125,15 +81,21 @@ def usable(last: Image) -> bool:
     return True
 
 
-def rebuild(last: Image, names: list[str], to: Path, begun: Begun | None = None) -> None:
-    """Makes in `to` what `last` is, with some objects compiled again.  Raises BuildError."""
+def rebuild(last: Image, names: list[str], to: Path, begun: Begun | None = None) -> bool:
+    """Makes in `to` what `last` is, with some objects compiled again.
+
+    Returns whether they were compiled before the tree was looked through, and so are what was
+    found there.  Raises BuildError.
+    """
+    surround(to, last.tree, files=False)
     objects = to / "objects"
-    if not (begun and begun.take(names, objects)):
+    taken = begun is not None and begun.take(names, objects)
+    if not taken:
         _compile(last, names, objects)
     record = json.loads((objects / INPUTS).read_text())
     for name in names:
-        path = str(_source(last, name))
-        record["inputs"][path] = _state(path)
+        source = _source(last, name)
+        record["inputs"][os.path.relpath(source, last.root)] = state_of(str(source))
     (objects / INPUTS).unlink()
     (objects / INPUTS).write_text(json.dumps(record, indent=0))
     order = (objects / "order").read_text().split()
@@ -143,6 +105,7 @@ def rebuild(last: Image, names: list[str], to: Path, begun: Begun | None = None)
     strip(to / "vmlinux", to / last.library.name)
     for name in ("config", "build.log"):
         shutil.copyfile(last.vmlinux.with_name(name), to / name)
+    return taken
 
 
 def _compile(last: Image, names: list[str], objects: Path) -> None:
@@ -157,13 +120,4 @@ def _compile(last: Image, names: list[str], objects: Path) -> None:
 
 
 def _source(last: Image, name: str) -> Path:
-    return last.tree / (name.removesuffix(".o") + ".c")
-
-
-def _state(path: str) -> list[int] | None:
-    """Size and time of a file; None where it isn't there."""
-    try:
-        status = os.stat(path)
-    except OSError:
-        return None
-    return [status.st_size, status.st_mtime_ns]
+    return last.root / (name.removesuffix(".o") + ".c")

@@ -13,15 +13,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from anykernel import proc
-from anykernel.build.compile import flags_of
+from anykernel.build.beside import OBJECTS, again
+from anykernel.build.compile import commands, flags_of
 from anykernel.build.kept import LINK
 from anykernel.errors import BuildError, ToolError
 
 if TYPE_CHECKING:
     from anykernel.build.image import Image
 
-ASSEMBLED = "arch/lib/x86_64/fiber.o"
-"""An object from assembler: with its flags the table of symbols is assembled."""
+
+def _assembled(image: Image) -> str:
+    """An object from assembler: with its flags the table of symbols is assembled."""
+    return next(name for name, made in commands(image.objects).items() if made.endswith(".S"))
 
 
 def relink(image: Image, members: Iterable[Path], work: Path) -> None:
@@ -29,18 +32,25 @@ def relink(image: Image, members: Iterable[Path], work: Path) -> None:
 
     Raises BuildError.
     """
+    again(work, image.root)
+    objects = work / OBJECTS
+    objects.mkdir()
     for entry in image.objects.iterdir():
         if entry.is_dir() or entry.name.startswith("."):
-            os.symlink(entry, work / entry.name)
+            os.symlink(entry, objects / entry.name)
     # As a file: there are hundreds.
-    (work / "members").write_text("\n".join(map(str, members)))
-    proc.run(["ar", "cDPrST", "vmlinux.a", "@members"], cwd=work)
+    (objects / "members").write_text("\n".join(shlex.quote(str(one)) for one in members))
+    proc.run(["ar", "cDPrST", "vmlinux.a", "@members"], cwd=objects, env=proc.clean())
     script, *arguments = shlex.split((image.objects / LINK).read_text())
     library = (image.objects / "lib" / "lib.a").exists()
-    env: dict[str, str | None] = {
+    flags = [
+        *flags_of(image, _assembled(image)),
+        f"-fdebug-prefix-map={os.path.realpath(objects)}=objects",
+    ]
+    env = {
         "ARCH": "lib",
         "SRCARCH": "lib",
-        "srctree": str(image.tree),
+        "srctree": "..",
         "objtree": ".",
         "MAKE": "true",  # what it would make is there
         "CC": "gcc",
@@ -52,13 +62,13 @@ def relink(image: Image, members: Iterable[Path], work: Path) -> None:
         "KBUILD_VMLINUX_LIBS": "lib/lib.a" if library else "",
         "KBUILD_VERBOSE": "",
         # The shell script splits at spaces and knows no quotes.
-        "LINUXINCLUDE": " ".join(f for f in flags_of(image, ASSEMBLED) if "KBUILD_" not in f),
+        "LINUXINCLUDE": " ".join(f for f in flags if "KBUILD_" not in f),
         **dict.fromkeys(("NOSTDINC_FLAGS", "KBUILD_CPPFLAGS", "KBUILD_AFLAGS"), ""),
         "KBUILD_AFLAGS_KERNEL": "",
     }
     name = arguments[3] if len(arguments) > 3 else "vmlinux"
     try:
-        proc.run(["sh", script, *arguments], cwd=work, env=env)
+        proc.run(["sh", script, *arguments], cwd=objects, env=proc.clean(**env))
     except ToolError as error:
         raise BuildError(
             "the kernel doesn't link",
@@ -66,11 +76,10 @@ def relink(image: Image, members: Iterable[Path], work: Path) -> None:
             returncode=error.returncode,
             tail=error.tail,
         ) from None
-    if name != "vmlinux":
-        os.rename(work / name, work / "vmlinux")
+    os.rename(objects / name, work / "vmlinux")
 
 
 def strip(vmlinux: Path, library: Path) -> None:
     """The library that is loaded: vmlinux without symbols and lines.  Raises ToolError."""
     options = ["--strip-all", "--remove-section=.comment"]
-    proc.run(["objcopy", *options, str(vmlinux), str(library)])
+    proc.run(["objcopy", *options, str(vmlinux), str(library)], env=proc.clean())

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from anykernel import cache
+from anykernel.build.kbuild import unworkable
 from anykernel.errors import AnykernelError
 from anykernel.proc import PACKAGES
 from anykernel.settings import settings
@@ -84,6 +85,8 @@ def _room() -> Check:
         cache.directory("images")
     except AnykernelError as error:
         return Check(f"cache {where}", False, str(error))
+    if why := unworkable(where):
+        return Check(f"cache {where}", False, f"{why}; set ANYKERNEL_CACHE to another")
     free = shutil.disk_usage(where).free
     return Check(
         f"cache {where} ({free / 1e9:.0f} GB free)",

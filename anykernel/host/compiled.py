@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from anykernel import cache
+from anykernel import cache, proc
 from anykernel.errors import ToolError
 
 OVERLAY = Path(__file__).resolve().parent.parent / "overlay"
@@ -23,6 +23,8 @@ LINKED_NOW = ["-Wl,-z,now"]
 # A crash is unwound through our frames, too.
 FLAGS = ["-O2", "-g", "-fno-omit-frame-pointer", "-Wall", "-Wextra", "-Werror", "-std=gnu11"]
 C_COMPILER = ["cc", *FLAGS, f"-I{OVERLAY / 'host'}", f"-I{OVERLAY / 'include'}"]
+MAPPED = "1"
+"""Of the flags of _maps()."""
 C_HINT = "apt-get install gcc libc6-dev"
 
 
@@ -42,15 +44,18 @@ def compiled(
     """
     # Paths of ours differ between checkouts, and mean the same.
     known = [flag for flag in [*argv, *libraries] if not flag.startswith(f"-I{OVERLAY}")]
-    digest = hashlib.sha256(repr([name, *known]).encode())
+    digest = hashlib.sha256(repr([name, MAPPED, *known]).encode())
     for path in [*inputs, *depends]:
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
 
     def build(folder: Path) -> tuple[dict[str, Any], list[str]]:
         out = folder / name
-        command = [*argv, *map(str, inputs), *libraries, "-o", str(out)]
+        command = [*argv, *_maps(inputs, folder), *map(str, inputs), *libraries, "-o", str(out)]
+        env = proc.environment(proc.clean())
         try:
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            done = subprocess.run(
+                command, cwd=folder, env=env, capture_output=True, text=True, check=False
+            )
         except FileNotFoundError:
             raise ToolError(f"there is no compiler ({argv[0]})", argv=command, hint=hint) from None
         if done.returncode:
@@ -66,6 +71,15 @@ def compiled(
         return {"program": name}, [name]
 
     return cache.make("host", digest.hexdigest()[:16], build).path / name
+
+
+def _maps(inputs: Sequence[Path], folder: Path) -> list[str]:
+    """Flags with which the result is the same wherever its sources and the cache lie."""
+    folders = {path.parent for path in inputs if not path.is_relative_to(OVERLAY)}
+    maps = {str(OVERLAY): OVERLAY.name, **{str(one): one.name for one in sorted(folders)}}
+    return [f"-ffile-prefix-map={old}={new}" for old, new in maps.items()] + [
+        f"-fdebug-prefix-map={os.path.realpath(folder)}=."
+    ]
 
 
 def headers() -> list[Path]:

@@ -92,7 +92,9 @@ def command(pid: int, images: Sequence[Symbols], execute: Sequence[str] = ()) ->
     """
     argv = ["gdb", "--quiet", "-iex", "set confirm off", "-iex", "set pagination off"]
     argv += ["-p", str(pid)]
-    told = [f"add-symbol-file {_quoted(one.vmlinux)} -o {one.base:#x}" for one in images]
+    # Their lines are in files that are seen from the objects beside them.
+    told = [f"directory {_quoted(one.vmlinux.parent / 'objects')}" for one in images]
+    told += [f"add-symbol-file {_quoted(one.vmlinux)} -o {one.base:#x}" for one in images]
     for line in [*MACHINE, *told, *execute]:
         argv += ["-ex", line]
     return argv

@@ -27,7 +27,7 @@ from anykernel.link.stubs import Generator, Stub, Wanted
 from anykernel.link.substitutes import substitutes
 from anykernel.link.variants import offered
 
-FORMAT = "2"
+FORMAT = "3"
 """Of the entry in the cache and the stubs' C."""
 
 
@@ -84,7 +84,7 @@ def _make(
     text = generator.generate(Wanted(one.symbol, one.home.path, one.users) for one in missing)
     with tempfile.TemporaryDirectory(prefix="anykernel-link-") as scratch:
         work = Path(scratch)
-        made = substitutes(image, text, generator, to, work, image.tree / "arch/lib/kernel")
+        made = substitutes(image, text, generator, to, work, image.root / "arch/lib/kernel")
         library = set(listed(image)[1])
         chosen = [image.objects / o.path for o in selection.objects if o.path not in library]
         (work / "link").mkdir()
@@ -95,7 +95,7 @@ def _make(
             raise
         shutil.copyfile(work / "link" / "vmlinux", to / "vmlinux")
     # Where a reader of vmlinux finds its types.
-    os.symlink(image.objects, to / "objects")
+    os.symlink(os.path.relpath(image.objects, to), to / "objects")
     name = image.library.name
     strip(to / "vmlinux", to / name)
     record = {

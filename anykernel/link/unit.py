@@ -34,7 +34,7 @@ from anykernel.link.substitutes import substitutes
 from anykernel.link.variants import offered
 from anykernel.settings import settings
 
-FORMAT = "5"
+FORMAT = "6"
 RUNTIME = Path(__file__).resolve().parent.parent / "overlay" / "unit"
 KEPT = [
     "-fkeep-static-functions",
@@ -148,7 +148,8 @@ def _make(
         files += substitutes(image, text, generator, to, work, RUNTIME)
         _link(files, empty, work)
         shutil.copyfile(work / LIBRARY, to / LIBRARY)
-    os.symlink(image.objects, to / "objects")  # where a reader finds the types of the others
+    # Where a reader finds the types of the others.
+    os.symlink(os.path.relpath(image.objects, to), to / "objects")
     stubs = [asdict(one) for one in generator.stubs]
     (to / "ledger.json").write_text(json.dumps({"stubs": stubs}, indent=1))
     return {"base": image.id, "sources": compiled}, [LIBRARY, "ledger.json"]
@@ -156,10 +157,10 @@ def _make(
 
 def _compile(image: Image, path: str, work: Path) -> Path:
     to = work / path.replace("/", "-")
-    source = image.tree / (path.removesuffix(".o") + ".c")
+    source = image.root / (path.removesuffix(".o") + ".c")
     plain = to.with_suffix(".c")
     plain.write_text(_without_inline(source))
-    flags = [*KEPT, "-iquote", str(source.parent)]
+    flags = [*KEPT, "-iquote", os.path.join("..", os.path.dirname(path))]
     try:
         compile_c(image, plain, to, like=path, extra=flags, cached=False)
     except BuildError:
@@ -175,13 +176,13 @@ def _without_inline(source: Path) -> str:
     """
     text = source.read_text(errors="surrogateescape")
     lines = re.findall(r"^[ \t]*#[ \t]*(?:define[ \t]+pr_fmt.*|include[ \t]*[<\"].*)$", text, re.M)
-    lines += ["#undef inline", "#define inline __maybe_unused", f'#include "{source}"', ""]
+    lines += ["#undef inline", "#define inline __maybe_unused", f'#include "{source.name}"', ""]
     return "\n".join(lines)
 
 
 def _runtime(image: Image, work: Path) -> Path:
     to = work / "unit.o"
-    include = [f"-I{RUNTIME}", f"-I{image.tree}/arch/lib/include", "-g0"]
+    include = [f"-I{RUNTIME}", "-g0"]
     compile_c(image, RUNTIME / "unit.c", to, like=LIKE, extra=include)
     return to
 
@@ -218,7 +219,7 @@ def _link(files: list[Path], empty: list[str], work: Path) -> None:
     argv += [f"--defsym={name}={value}" for name, value in PROVIDED.items()]
     argv += [f"--defsym={name}=0" for name in empty]
     try:
-        proc.run([*argv, *map(str, files)], cwd=work)
+        proc.run([*argv, *map(str, files)], cwd=work, env=proc.clean())
     except ToolError as error:
         raise BuildError(
             "the unit doesn't link",

@@ -27,7 +27,7 @@ olddefconfig:
 
 $(O)/%.o: net/%.c
 	@echo "  CC      net/$*.o"
-	@$(CC) -fPIC -Wall -c -o $@ $(CURDIR)/$<
+	@cd $(O) && $(CC) -fPIC -Wall -c -o $*.o ../$<
 
 $(O)/vmlinux: $(OBJECTS)
 	@echo "  LD      vmlinux"

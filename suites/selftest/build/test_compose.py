@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The composed tree: all of the source, our arch/lib, and nothing of the user's in danger."""
+"""The composed tree: all of the source, and nothing of the user's in danger."""
 
 from __future__ import annotations
 
@@ -9,23 +9,18 @@ from pathlib import Path
 import pytest
 
 from anykernel import cache
-from anykernel.build.compose import OVERLAY, compose, overlay_files, overlay_id
+from anykernel.build.compose import compose
 from anykernel.source import Tree, fetch
 from suites.selftest import tiny
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 
 
-def test_the_source_and_the_overlay(tiny_tree: Path) -> None:
+def test_all_of_the_source(tiny_tree: Path) -> None:
     composed = compose(fetch(str(tiny_tree)))
     for name, text in tiny.FILES.items():
         if name != "Makefile":
             assert (composed / name).read_text() == text
-    for path, place in overlay_files():
-        assert (composed / "arch/lib" / place).read_bytes() == path.read_bytes()
-    header = OVERLAY / "include/liblinux.h"
-    assert (composed / "arch/lib/include/liblinux.h").read_bytes() == header.read_bytes()
-    assert not (tiny_tree / "arch/lib").exists()
 
 
 def test_a_build_in_the_composed_tree_changes_no_source(tiny_tree: Path) -> None:
@@ -42,8 +37,8 @@ def test_a_build_in_the_composed_tree_changes_no_source(tiny_tree: Path) -> None
 
 def test_edits_are_seen_and_unchanged_files_keep_their_times(tiny_tree: Path) -> None:
     composed = compose(fetch(str(tiny_tree)))
-    makefile = composed / "arch/lib/Makefile"
-    time = makefile.stat().st_mtime_ns
+    kept = composed / "Kbuild"
+    time = kept.lstat().st_mtime_ns
     (tiny_tree / "net/new.c").write_text("int new;\n")
     (tiny_tree / "drivers/net").mkdir(parents=True)
     (tiny_tree / "drivers/net/a.c").write_text("int a;\n")
@@ -54,32 +49,12 @@ def test_edits_are_seen_and_unchanged_files_keep_their_times(tiny_tree: Path) ->
     assert (composed / "drivers/net/a.c").read_text() == "int a;\n"
     assert not os.path.lexists(composed / "net/core.c")
     assert (composed / "net/echo.c").read_text() == "changed\n"
-    assert makefile.stat().st_mtime_ns == time
+    assert kept.lstat().st_mtime_ns == time
 
 
 def test_two_sources_have_two_trees(tiny_tree: Path, tmp_path: Path) -> None:
     other = tiny.write(tmp_path / "other")
     assert compose(fetch(str(tiny_tree))) != compose(fetch(str(other)))
-
-
-def test_a_damaged_overlay_is_repaired(tiny_tree: Path) -> None:
-    composed = compose(fetch(str(tiny_tree)))
-    (composed / "arch/lib/Makefile").write_text("damaged")
-    (composed / "arch/lib/Kconfig").unlink()
-    compose(fetch(str(tiny_tree)))
-    assert (composed / "arch/lib/Makefile").read_bytes() == (OVERLAY / "lib/Makefile").read_bytes()
-    assert (composed / "arch/lib/Kconfig").read_bytes() == (OVERLAY / "lib/Kconfig").read_bytes()
-
-
-def test_files_of_an_older_overlay_go(tiny_tree: Path) -> None:
-    composed = compose(fetch(str(tiny_tree)))
-    record = composed / "arch/lib/.overlay"
-    record.write_text(record.read_text() + "\nkernel/old.c")
-    (composed / "arch/lib/kernel/old.c").write_text("int old;\n")
-    (composed / "arch/lib/kernel/fiber.o").write_text("an object")
-    compose(fetch(str(tiny_tree)))
-    assert not (composed / "arch/lib/kernel/old.c").exists()
-    assert (composed / "arch/lib/kernel/fiber.o").exists()
 
 
 def test_what_an_in_tree_build_of_the_user_left(tiny_tree: Path) -> None:
@@ -103,19 +78,12 @@ def test_links_and_git_of_the_source(tiny_tree: Path) -> None:
     assert not (composed / ".git").exists()
 
 
-def test_the_overlays_hash(monkeypatch: pytest.MonkeyPatch) -> None:
-    first = overlay_id()
-    files = overlay_files()
-    monkeypatch.setattr("anykernel.build.compose.overlay_files", lambda: files[1:])
-    assert overlay_id() != first
-
-
 def test_a_user_who_has_an_arch_lib_keeps_it(tiny_tree: Path) -> None:
     (tiny_tree / "arch/lib").mkdir()
     (tiny_tree / "arch/lib/Makefile").write_text("the user's own\n")
     composed = compose(fetch(str(tiny_tree)))
     assert (tiny_tree / "arch/lib/Makefile").read_text() == "the user's own\n"
-    assert (composed / "arch/lib/Makefile").read_bytes() == (OVERLAY / "lib/Makefile").read_bytes()
+    assert not os.path.lexists(composed / "arch/lib")
 
 
 def test_a_composed_tree_damaged_by_hand_is_repaired(tiny_tree: Path) -> None:
@@ -163,16 +131,6 @@ def test_a_folder_of_the_source_that_becomes_a_file(tiny_tree: Path) -> None:
     (tiny_tree / "lib").rmdir()
     (tiny_tree / "a.c").rename(tiny_tree / "lib")
     assert (compose(fetch(str(tiny_tree))) / "lib").read_text() == "int a;\n"
-
-
-def test_the_overlay_is_not_written_through_links(tiny_tree: Path) -> None:
-    mine = tiny_tree / "net/echo.c"
-    composed = compose(fetch(str(tiny_tree)))
-    (composed / "arch/lib/Makefile").unlink()
-    (composed / "arch/lib/Makefile").symlink_to(mine)
-    compose(fetch(str(tiny_tree)))
-    assert mine.read_text() == tiny.FILES["net/echo.c"]
-    assert (composed / "arch/lib/Makefile").read_bytes() == (OVERLAY / "lib/Makefile").read_bytes()
 
 
 def test_an_in_tree_build_is_not_seen_for_a_moment(
@@ -243,7 +201,7 @@ def test_folders_that_are_links(
         assert (everything(tmp_path / "tiny"), everything(elsewhere)) == before
     for file in ("net/echo.c", "arch/x86/entry/syscalls/syscall_64.tbl", "scripts/x"):
         assert (composed / file).read_bytes() == (tiny_tree / file).read_bytes()
-    assert (composed / "arch/lib/Makefile").read_bytes() == (OVERLAY / "lib/Makefile").read_bytes()
+    assert not os.path.lexists(composed / "arch/lib")
     for gone in ("arch/lib/own.c", "include/config", "include/generated"):
         assert not os.path.lexists(composed / gone), gone
 
@@ -262,14 +220,11 @@ def test_a_composed_tree_of_links_is_mended(tiny_tree: Path) -> None:
     """As an older version made it, or somebody by hand."""
     before = everything(tiny_tree)
     composed = compose(fetch(str(tiny_tree)))
-    for name in ("arch", "net", "arch/lib/kernel"):
-        if not (composed / name).is_dir():
-            continue
+    for name in ("arch", "net"):
         cache.remove(composed / name)
         (composed / name).symlink_to(tiny_tree / "net")
     compose(fetch(str(tiny_tree)))
     assert everything(tiny_tree) == before
-    assert (composed / "arch/lib/Makefile").read_bytes() == (OVERLAY / "lib/Makefile").read_bytes()
 
 
 def test_a_source_that_is_a_composed_tree(tiny_tree: Path) -> None:

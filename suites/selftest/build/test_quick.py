@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from anykernel import cache
-from anykernel.build import Image, quick
+from anykernel.build import Image, inputs, quick
 from anykernel.build.kept import COMMANDS
 from anykernel.host import Host
 from anykernel.kernel import Kernel
@@ -75,49 +75,77 @@ def test_what_was_begun_for_another_state_is_not(kernel: Kernel, place: Path) ->
 
 @pytest.fixture
 def built(tmp_path: Path) -> Image:
-    """An image that says what it was made from: two C files, one of which the other includes."""
-    tree, objects = tmp_path / "tree", tmp_path / "objects"
-    for folder in (tree / "net", objects / "net"):
+    """An image that says what it was made from: two C files, one of which the other includes, and
+    one that our makefile looks into."""
+    tree, build, image = tmp_path / "tree", tmp_path / "build", tmp_path / "image"
+    for folder in (tree / "net", build / "objects/net", build / "arch/lib", image / "objects"):
         folder.mkdir(parents=True)
-    for name in ("net/a.c", "net/b.c", "net/part.c", "net/a.h", "net/Makefile"):
-        (tree / name).write_text(name)
-    (objects / COMMANDS).write_text(json.dumps({"net/a.o": "gcc", "net/b.o": "gcc"}))
-    for name in "ab":
-        includes = "".join(f"  {tree}/net/{one} \\\n" for one in (f"{name}.c", "a.h", "part.c"))
-        (objects / "net" / f".{name}.o.cmd").write_text(f"deps_net/{name}.o := \\\n{includes}\n")
-    quick.note(tree, tree, objects, objects)
+    for name in ("a.c", "b.c", "c.c", "part.c", "a.h", "Makefile", "S.S"):
+        (tree / "net" / name).write_text(name)
+    made = {f"net/{name}.o": "gcc" for name in "abcS"}
+    (image / "objects" / COMMANDS).write_text(json.dumps(made))
+    for name in "abcS":
+        own = f"{name}.{'S' if name == 'S' else 'c'}"
+        includes = "".join(f"  ../net/{one} \\\n" for one in ("a.h", "part.c"))
+        note = f"cmd_net/{name}.o := gcc\n\nsource_net/{name}.o := ../net/{own}\n\n"
+        note += f"deps_net/{name}.o := \\\n{includes}\n"
+        (build / f"objects/net/.{name}.o.cmd").write_text(note)
+    (build / "arch/lib/Makefile").write_text("probe := $(call tree-has,net/c.c,word,HAS)\n")
+    inputs.note(tree, build, image / "objects")
+    objects = image / "objects"
     return Image("x", tmp_path / "l", tmp_path / "v", "", "", "", tmp_path / "c", tree, objects)
 
 
 def edit(image: Image, name: str) -> None:
     path = image.tree / name
-    path.write_text(path.read_text() + " ")
+    path.write_text(path.read_text() + " " if path.exists() else "new")
 
 
 def test_nothing_changed(built: Image) -> None:
-    assert quick.changed(built) is None
+    assert inputs.changed(built) is None
 
 
 def test_c_files_changed(built: Image) -> None:
     edit(built, "net/a.c")
-    assert quick.changed(built) == ["net/a.o"]
+    assert inputs.changed(built) == ["net/a.o"]
     os.utime(built.tree / "net/b.c")
-    assert quick.changed(built) == ["net/a.o", "net/b.o"]
+    assert inputs.changed(built) == ["net/a.o", "net/b.o"]
 
 
-@pytest.mark.parametrize("name", ["net/a.h", "net/part.c", "net/Makefile"])
+@pytest.mark.parametrize(
+    "name", ["net/a.h", "net/part.c", "net/Makefile", "net/c.c", "net/S.S", "net/new.c"]
+)
 def test_what_only_make_can_judge(built: Image, name: str) -> None:
-    """A header, a C file that others include, a makefile."""
+    """A header, a C file that others include, a makefile, a C file that one looks into, assembler,
+    a file that is new."""
     edit(built, "net/a.c")
     edit(built, name)
-    assert quick.changed(built) is None
+    assert inputs.changed(built) is None
+
+
+def test_an_edit_that_hides(built: Image) -> None:
+    """Same size, same time: moved there from elsewhere."""
+    path = built.tree / "net/a.c"
+    status = path.stat()
+    other = path.with_name("other")
+    other.write_text("A.c")
+    os.utime(other, ns=(status.st_atime_ns, status.st_mtime_ns))
+    other.rename(path)
+    assert inputs.changed(built) == ["net/a.o"]
+
+
+def test_what_editors_leave_is_nothing_new(built: Image) -> None:
+    edit(built, "net/a.c")
+    (built.tree / "net/.a.c.swp").write_text("")
+    (built.tree / "net/a.c~").write_text("")
+    assert inputs.changed(built) == ["net/a.o"]
 
 
 def test_files_that_went(built: Image) -> None:
     (built.tree / "net/a.c").unlink()
-    assert quick.changed(built) is None
+    assert inputs.changed(built) is None
 
 
 def test_an_image_without_a_record(built: Image) -> None:
-    (built.objects / quick.INPUTS).unlink()
-    assert quick.changed(built) is None
+    (built.objects / inputs.INPUTS).unlink()
+    assert inputs.changed(built) is None
