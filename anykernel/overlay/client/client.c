@@ -16,8 +16,12 @@
 
 static int outcome(const struct hk_header *h, uint32_t rung)
 {
-	if (__atomic_load_n(&h->done, __ATOMIC_ACQUIRE) == rung)
-		return h->doorbell == rung ? HK_CALL_DONE : HK_CALL_LIES;
+	uint32_t done = __atomic_load_n(&h->done, __ATOMIC_ACQUIRE);
+
+	if (__atomic_load_n(&h->doorbell, __ATOMIC_RELAXED) != rung)
+		return HK_CALL_LIES;
+	if (done == rung)
+		return HK_CALL_DONE;
 	return __atomic_load_n(&h->full, __ATOMIC_ACQUIRE) ? HK_CALL_FULL : HK_CALL_LATER;
 }
 
