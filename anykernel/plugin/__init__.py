@@ -15,10 +15,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    from anykernel.plugin import crash, fixtures, ns3, report, reset, scopes, stubs
+    from anykernel.plugin import crash, debug, fixtures, live, ns3, report, reset, scopes, stubs
 
     options.configure(config)
-    for module in (fixtures, ns3, reset, crash, report, stubs, scopes):
+    live.configure(config)
+    debug.configure(config)
+    for module in (fixtures, ns3, reset, crash, report, stubs, scopes, live, debug):
         config.pluginmanager.register(module, f"anykernel-{module.__name__.rpartition('.')[2]}")
 
 

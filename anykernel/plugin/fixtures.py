@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from anykernel.plugin import live, progress, stubs
 from anykernel.plugin import options as opts
-from anykernel.plugin import progress, stubs
 from anykernel.plugin.pool import Lease, Pool
 
 if TYPE_CHECKING:
@@ -149,6 +149,7 @@ def lend(
         raise pytest.fail.Exception(text, pytrace=False) from None
     request.node.stash.setdefault(LEASES, []).append(lease)
     stubs.count(request.config, lease, stubs.BOOT)
+    live.look(request.config)
     return lease
 
 

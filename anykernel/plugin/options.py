@@ -133,8 +133,19 @@ def add(parser: pytest.Parser) -> None:
         help="strict: a test fails that reaches what its kernel's parts can't do without; report: "
         "that returns 0 and is listed in the summary (default: strict)",
     )
+    group.addoption(
+        "--kernel-log-live",
+        action="store_true",
+        help="show what kernels print at once, as -s does (not with -n)",
+    )
+    group.addoption(
+        "--kernel-gdb",
+        action="store_true",
+        help="where a kernel fails, attach gdb to it before its test is torn down",
+    )
     for name in NAMES:
         parser.addini(f"kernel_{name}", f"default for --kernel-{name}")
+    parser.addini("kernel_log_live", "as --kernel-log-live", type="bool", default=False)
     parser.addini(
         "kernel_stub_policies",
         "folders of further stub policies, relative to the ini file",
