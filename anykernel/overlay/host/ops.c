@@ -24,11 +24,14 @@ uint64_t clock_now(struct kernel *k)
 }
 
 /* Operations are called on a kernel's stack, with its rights.  Who calls: the kernel that runs,
- * whatever it says.  What it left of the processor's state is not for C code. */
+ * whatever it says.  Copies of ours go forward; how it left the rest of the processor's state,
+ * its return tells. */
 static struct kernel *caller(void *host)
 {
 	(void)host;
-	processor_check(running);
+	__asm__ volatile("cld");
+	if (__builtin_expect(overdue, 0))
+		processor_check(running);
 	return running;
 }
 

@@ -49,7 +49,7 @@ EVERYWHERE = [
         "return 0;", "oops"),
     Way("stack_pointer_lost", 'asm volatile("mov $0x1234, %%rsp; push %%rax" ::: "memory");'
         "return 0;", "wild-write"),
-    Way("direction", 'asm volatile("std"); return sched_clock();', "oops"),
+    Way("direction", 'asm volatile("std"); return 0;', "oops wild-write silent"),
 ]  # fmt: skip
 
 SIZES = [256, 1024, 2048, 3072]
@@ -146,7 +146,6 @@ ONCE = [
         "::: \"memory\"); return *(volatile long *)((char *)v + 1); }", "oops"),
     Way("alignment_left_on", 'asm volatile("pushfq; orl $0x40000, (%%rsp); popfq" ::: "memory"); '
         "return 0;", "oops"),
-    Way("direction_left", 'asm volatile("std"); return 0;', "oops wild-write"),
     Way("fs_base", 'asm volatile("wrfsbase %0" :: "r"(0x4141414141L)); return *(long *)8;', "oops"),
     Way("fs_base_left", 'asm volatile("wrfsbase %0" :: "r"(0x4141414141L)); return 0;', "oops"),
     Way("fs_zeroed", 'asm volatile("mov %0, %%fs" :: "r"(0)); return *(long *)8;', "oops"),
