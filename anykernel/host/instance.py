@@ -48,7 +48,7 @@ class Instance:
         self.index = index
         c = host.c
         self._c = c
-        self._border = host.border
+        self.border = self._border = host.border
         self._part = part = host.border.part(index)
         user = part.at + c.HK_USER_AT
         self.user = UserMemory(host.view[user : user + c.HK_USER_SIZE], c.HK_BASE + user)

@@ -6,7 +6,9 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any
 
+from anykernel.errors import BorderError
 from anykernel.host import compiled
+from anykernel.host.border import ENDLESS
 
 if TYPE_CHECKING:
     from anykernel.host import Instance
@@ -30,6 +32,7 @@ class Control:
 
     def __init__(self, instance: Instance) -> None:
         self.ffi, self.numbers = definitions()
+        self._border = instance.border
         size = self.ffi.sizeof("struct unit_control")
         self.buffer = instance.user.alloc(size)
         self._raw = self.ffi.from_buffer(self.buffer.view)
@@ -51,13 +54,21 @@ class Control:
 
     @property
     def calls(self) -> int:
-        """How many calls of stubs there were."""
-        return int(self.struct.head)
+        """How many calls of stubs there were.  Raises BorderError, as call() does: a unit can write
+        here."""
+        return self._border.below("unit_control.head", self.struct.head, ENDLESS)
 
     def call(self, index: int) -> tuple[int, list[int]]:
         """(the stub's number, its arguments as words) of a call."""
         one = self.struct.calls[index % self.numbers["UNIT_CALLS"]]
-        return int(one.number), [int(one.args[i]) for i in range(one.count)]
+        most, stubs = self.numbers["UNIT_ARGS"], self.numbers["UNIT_STUBS"]
+        count = self._border.below("unit_call.count", one.count, most + 1)
+        number = self._border.below("unit_call.number", one.number, stubs)
+        return number, [int(one.args[i]) for i in range(count)]
+
+    def unknown(self, number: int) -> BorderError:
+        """The error for a call of a stub that there isn't."""
+        return self._border.lie("unit_call.number", number, "that of a stub or a function")
 
     def kept(self) -> int:
         """The first call that the ring still holds."""

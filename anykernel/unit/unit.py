@@ -150,7 +150,10 @@ class Unit(Names):
 
     def _mock_of(self, number: int) -> Mock:
         if number not in self._mocks:
-            return self.mock(next(s.symbol for s in self._stubs.values() if s.number == number))
+            named = [stub.symbol for stub in self._stubs.values() if stub.number == number]
+            if not named:
+                raise self.control.unknown(number)
+            return self.mock(named[0])
         return self._mocks[number]
 
     # Calls
@@ -172,8 +175,10 @@ class Unit(Names):
         control = self.control
         number, words = control.call(control.calls - 1)
         if number >= self._first_callback:
-            effect = self._callbacks[control.numbers["UNIT_STUBS"] - 1 - number]
-            return effect(words), 0
+            slot = control.numbers["UNIT_STUBS"] - 1 - number
+            if slot >= len(self._callbacks):
+                raise control.unknown(number)
+            return self._callbacks[slot](words), 0
         return self._mock_of(number).answer(words)
 
     def _callback(self, effect: Callable[..., Any], signature: Signature) -> int:

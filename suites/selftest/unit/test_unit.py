@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anykernel.errors import KernelCrash, LeakedMemory, UsageError
+from anykernel.errors import BorderError, KernelCrash, LeakedMemory, UsageError
 from anykernel.typed import Pointer
 from anykernel.unit import Unit
 from anykernel.unit.memory import MemoryDamage
@@ -249,3 +249,18 @@ def test_use_after_free_is_found_at_the_end(unit: Load) -> None:
     copy[0] = ord("j")
     with pytest.raises(KernelCrash, match="written after free"):
         text.check()
+
+
+@pytest.mark.kernel(allow_crash=True)
+@pytest.mark.parametrize(
+    ("head", "number", "count"), [(1 << 63, 0, 0), (1, 0, 13), (1, 1 << 40, 0), (1, 900, 0)]
+)
+def test_calls_that_can_not_be(unit: Load, head: int, number: int, count: int) -> None:
+    """The record of calls lies where a unit can write."""
+    cubic = unit(CUBIC)
+    mock = cubic.mock("tcp_slow_start").returns(1)
+    shared = cubic.control.struct
+    shared.calls[0].number, shared.calls[0].count = number, count
+    shared.head = head
+    with pytest.raises(BorderError, match="unit_c"):
+        mock.assert_not_called()
