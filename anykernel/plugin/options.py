@@ -42,7 +42,7 @@ class KernelOptions:
     """Kconfig values over the flavour's, sorted by symbol."""
     cmdline: str = ""
     budget: float = 10.0
-    """Wall seconds that one request may keep the kernel busy; then it counts as locked up."""
+    """CPU seconds that one request may keep the kernel busy; then it counts as locked up."""
     components: tuple[str, ...] | None = None
     """The parts of a kernel with only some, by name, or a named image of the stub policy; ():
     those that every kernel has; None: a whole kernel."""
