@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from anykernel.plugin import live, progress, stubs
+from anykernel.plugin import live, progress, stubs, unbuilt
 from anykernel.plugin import options as opts
 from anykernel.plugin.pool import Lease, Pool
 
@@ -145,7 +145,7 @@ def lend(
         raise
     except AnykernelError as error:
         # Source, tools, configuration: our stack would only hide what to do.
-        text = f"no kernel for {options.describe()}\n{error}"
+        text = f"no kernel for {options.describe()}\n{unbuilt.told(request, options, error)}"
         raise pytest.fail.Exception(text, pytrace=False) from None
     request.node.stash.setdefault(LEASES, []).append(lease)
     stubs.count(request.config, lease, stubs.BOOT)

@@ -154,6 +154,11 @@ def ensure_image(source: str, flavour: str, *, config: Any = None, progress: Any
 
         print("BUILD TRIED", file=sys.__stderr__)
         raise SourceError("no such tree; give a directory")
+    if source == "uncompiled":
+        from anykernel.errors import BuildError
+
+        print("BUILD TRIED", file=sys.__stderr__)
+        raise BuildError("the kernel doesn't compile", tail="net/ipv4/icmp.c:1: error: no")
     if source == "slow" and progress:
         progress("unpacking linux", 0, 0)
         progress("net/core/dev.o", 300, 1200)
