@@ -22,6 +22,7 @@ struct saved_page {
 	uint32_t buffer : 31;	/* index into kernel.pool, or ZEROES (snapshot.c) */
 	uint32_t guard : 1;	/* it was the lowest page of a stack */
 	uint32_t previous;	/* the level below that saved it last, 0: none */
+	uint64_t sum;		/* of the copy and of the above */
 };
 
 /* What of the host belongs to the kernel's state. */
@@ -35,6 +36,7 @@ struct level {
 	uint32_t first;		/* its pages begin there in kernel.saved, and end where the
 				 * next level's begin */
 	struct host_state state;
+	uint64_t sum;
 };
 
 struct kernel {
@@ -55,6 +57,8 @@ struct kernel {
 	struct saved_page *saved;	/* of all levels, one behind the other */
 	uint32_t saved_count, saved_room;
 	uint32_t saved_fixed;	/* of them: code and read-only data */
+	uint32_t sample;	/* of them: the next that a restore looks at again */
+	uint64_t sealed;	/* sum of these books, while kernels run */
 	bool patched;		/* code was changed, and no snapshot brings it back */
 	uint16_t *newest;	/* per page: the highest level that saved it, 0: none */
 	uint8_t *guard;		/* per page: lowest page of a stack */

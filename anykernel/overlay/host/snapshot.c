@@ -18,11 +18,12 @@
  */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
-#include "host.h"
+#include "visit.h"
 
 /* More hot pages than this and a restore protects all again: one wild example
  * must not slow down those that follow. */
@@ -78,6 +79,98 @@ static void *reserve(size_t size)
 	return p;
 }
 
+/* Sums tell of damage where no protection key keeps kernels from writing here: those of all
+ * pages that are copied back; and, anywhere, of one of them after each restore. */
+
+static uint64_t mix(uint64_t sum, uint64_t word)
+{
+	return (sum ^ word) * 0x9fb21c651e98df25UL ^ sum >> 29;
+}
+
+static uint64_t page_sum(const uint8_t *page)
+{
+	const uint64_t *word = (const uint64_t *)page;
+	uint64_t a = 1, b = 2, c = 3, d = 4;
+
+	for (size_t i = 0; i < PAGE / 8; i += 4) {
+		a = (a ^ word[i]) * 0x9e3779b97f4a7c15UL;
+		b = (b ^ word[i + 1]) * 0xbf58476d1ce4e5b9UL;
+		c = (c ^ word[i + 2]) * 0x94d049bb133111ebUL;
+		d = (d ^ word[i + 3]) * 0x9fb21c651e98df25UL;
+	}
+	return mix(mix(a ^ a >> 32, b ^ b >> 32), mix(c ^ c >> 32, d ^ d >> 32));
+}
+
+/* `content`: the saved copy, or what it was made from; of no meaning for ZEROES. */
+static uint64_t saved_sum(struct saved_page s, const uint8_t *content)
+{
+	uint64_t sum = mix(mix(1, s.page), (uint64_t)s.buffer << 1 | s.guard);
+
+	return mix(mix(sum, s.previous), s.buffer == ZEROES ? 0 : page_sum(content));
+}
+
+static uint64_t level_sum(const struct level *level)
+{
+	return mix(mix(mix(level->first + 1, level->state.now), level->state.rng),
+		   level->state.signals);
+}
+
+static uint64_t books(const struct kernel *k)
+{
+	uint64_t sum = mix(mix(k->depth + 1, k->saved_count), k->saved_fixed);
+
+	sum = mix(mix(sum, k->pool_used), k->free_count);
+	sum = mix(mix(sum, (uint64_t)k->pool), (uint64_t)k->saved);
+	return mix(mix(sum, (uint64_t)k->levels), (uint64_t)k->newest);
+}
+
+static void seal(struct kernel *k)
+{
+	k->sealed = books(k);
+}
+
+static _Noreturn void damaged(struct kernel *k, const char *what)
+{
+	char text[128];
+
+	errno = 0;
+	snprintf(text, sizeof(text), "snapshot damaged: %s of kernel %u; something has written "
+		 "there, and this host is given up", what, k->index);
+	die(text);
+}
+
+/* That nobody has changed what snapshots are kept by. */
+static void check_books(struct kernel *k)
+{
+	if (k->sealed != books(k))
+		damaged(k, "the list of saved pages");
+}
+
+static uint8_t *copy_of(struct kernel *k, struct saved_page s)
+{
+	return k->pool + (uint64_t)s.buffer * PAGE;
+}
+
+static void check_saved(struct kernel *k, struct saved_page s)
+{
+	if (s.page >= page_count(k) || (s.buffer != ZEROES && s.buffer >= k->pool_used) ||
+	    s.sum != saved_sum(s, copy_of(k, s)))
+		damaged(k, "a saved page");
+}
+
+/* One page of those that were copied back, another one each time. */
+static void check_sample(struct kernel *k)
+{
+	uint32_t first = k->levels[k->depth].first, count = k->saved_count - first;
+	struct saved_page s;
+
+	if (!count)
+		return;
+	s = k->saved[first + k->sample++ % count];
+	if (s.page >= page_count(k) || s.sum != saved_sum(s, page_at(k, s.page)))
+		damaged(k, "a restored page");
+}
+
 /* All memory is reserved here: the sandbox has no mmap later. */
 void snapshot_prepare(struct kernel *k)
 {
@@ -91,6 +184,7 @@ void snapshot_prepare(struct kernel *k)
 	k->pool = reserve(k->saved_room * PAGE);
 	k->free_buffers = reserve(k->saved_room * sizeof(*k->free_buffers));
 	k->shared->hot_pages = 0;
+	seal(k);
 }
 
 static bool is_zero(const uint8_t *page)
@@ -126,12 +220,13 @@ static bool is_saved(struct kernel *k, uint32_t page)
 /* Notes what `page` holds for the current level. */
 static void save(struct kernel *k, uint32_t page, bool zero)
 {
-	uint32_t buffer = zero ? ZEROES : take_buffer(k);
+	struct saved_page s = { page, zero ? ZEROES : take_buffer(k), k->guard[page],
+				k->newest[page], 0 };
 
 	if (!zero)
-		memcpy(k->pool + (uint64_t)buffer * PAGE, page_at(k, page), PAGE);
-	k->saved[k->saved_count++] = (struct saved_page){ page, buffer, k->guard[page],
-							  k->newest[page] };
+		memcpy(copy_of(k, s), page_at(k, page), PAGE);
+	s.sum = saved_sum(s, copy_of(k, s));
+	k->saved[k->saved_count++] = s;
 	k->newest[page] = k->depth;
 	if (is_fixed(k, page))
 		k->saved_fixed++;
@@ -163,7 +258,7 @@ static void copy_back(struct kernel *k, struct saved_page s)
 	if (fixed && !open_fixed(k, s.page))
 		die("a changed page of code can't be restored");
 	if (s.buffer != ZEROES)
-		memcpy(page, k->pool + (uint64_t)s.buffer * PAGE, PAGE);
+		memcpy(page, copy_of(k, s), PAGE);
 	else if (!is_zero(page))
 		memset(page, 0, PAGE);
 	if (fixed && !close_fixed(k, s.page))
@@ -213,6 +308,7 @@ void snapshot_guard(struct kernel *k, uint8_t *stack)
 
 int snapshot_take(struct kernel *k)
 {
+	check_books(k);
 	if (k->depth == MAX_DEPTH || k->saved_room - k->saved_count < page_count(k))
 		return -EDQUOT;
 	if (!protect_all(k, PROT_READ))
@@ -221,8 +317,10 @@ int snapshot_take(struct kernel *k)
 	if (options.lazy && k->index >= HK_FEW)
 		drop_code(k);
 	k->depth++;
-	k->levels[k->depth] = (struct level){ k->saved_count, k->state };
+	k->levels[k->depth] = (struct level){ k->saved_count, k->state, 0 };
+	k->levels[k->depth].sum = level_sum(&k->levels[k->depth]);
 	k->shared->depth = k->depth;
+	seal(k);
 	return k->depth;
 }
 
@@ -272,9 +370,12 @@ int snapshot_restore(struct kernel *k, uint64_t depth)
 {
 	uint32_t first;
 
+	check_books(k);
 	if (!depth || depth > k->depth)
 		return -EINVAL;
 	first = k->levels[depth].first;
+	if (k->levels[depth].sum != level_sum(&k->levels[depth]))
+		damaged(k, "the state of a snapshot");
 	restoring = true;
 	for (uint32_t i = first; i < k->saved_count; i++) {
 		struct saved_page s = k->saved[i];
@@ -282,6 +383,8 @@ int snapshot_restore(struct kernel *k, uint64_t depth)
 		/* The lowest level that saved it has the content that `depth` saw. */
 		if (s.previous >= depth)
 			continue;
+		if (!keys_on)
+			check_saved(k, s);
 		copy_back(k, s);
 		k->guard[s.page] = 0;
 		if (s.guard)
@@ -290,13 +393,17 @@ int snapshot_restore(struct kernel *k, uint64_t depth)
 	merge(k, depth);
 	restoring = false;
 	if (k->saved_count - first > COOL_DOWN || k->exposed) {
-		if (!protect_all(k, PROT_READ))
+		if (!protect_all(k, PROT_READ)) {
+			seal(k);
 			return -ENOMEM;
+		}
 		cool(k, true);
 		k->exposed = false;
 	} else if (k->saved_fixed) {
 		cool(k, false);
 	}
+	check_sample(k);
+	seal(k);
 	k->state = k->levels[depth].state;
 	k->shared->signals_head = k->state.signals;
 	k->shared->hot_pages = k->saved_count - first;
@@ -308,7 +415,9 @@ int snapshot_forget(struct kernel *k, uint64_t depth)
 {
 	if (!depth || depth > k->depth)
 		return -EINVAL;
+	check_books(k);
 	merge(k, depth - 1);
+	seal(k);
 	return depth - 1;
 }
 
@@ -354,6 +463,7 @@ bool snapshot_fault(struct kernel *k, uint8_t *address)
 		k->guard[page] = 0;
 	if (!done && errno == ENOMEM)
 		done = expose(k);
+	seal(k);
 	saving = false;
 	return done;
 }
@@ -376,6 +486,7 @@ int snapshot_write(struct kernel *k, uint8_t *to, const void *from, uint64_t siz
 		if (!open_fixed(k, page))
 			err = -errno;
 	}
+	seal(k);
 	if (!err)
 		memcpy(to, from, size);
 	for (uint32_t page = first; page <= last; page++)

@@ -6,11 +6,12 @@ Where the CPU has no protection keys, these tests find that out, and the damage 
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import pytest
 
-from anykernel.errors import KernelCrash
+from anykernel.errors import BorderError, HostDied, KernelCrash, KernelError, UsageError
 from anykernel.host import Host, Instance
 from suites.selftest.host.conftest import HostFactory
 from suites.selftest.host.fake import Fake
@@ -181,3 +182,77 @@ def test_a_desk_full_of_nonsense(start: HostFactory) -> None:
             assert instance.exchange(1, [b"\x01" * 64]) in ([[b"\x01" * 64]], [[]])
     assert instance.exchange(1, [b"\x01" * 64]) == [[b"\x01" * 64]]
     assert host.alive
+
+
+def find(host: Host, wanted: bytes) -> list[int]:
+    """Where it lies in the host's own memory: not in a kernel's, nor in what is shared."""
+    found = []
+    ram = [range(one.image_base, one.ram_end) for one in host.instances]
+    with Path(f"/proc/{host.pid}/mem").open("rb", buffering=0) as memory:
+        for low, end, about in mappings(host):
+            if "w" not in about[:4] or "memfd" in about or any(low in one for one in ram):
+                continue
+            for start in range(low, end, 1 << 24):
+                memory.seek(start)
+                data = memory.read(min(1 << 24, end - start))
+                at = data.find(wanted)
+                while at >= 0:
+                    found.append(start + at)
+                    at = data.find(wanted, at + 1)
+    return found
+
+
+@pytest.mark.parametrize("what", ["copy", "list"])
+def test_without_keys_damage_is_found_when_it_is_restored(start: HostFactory, what: str) -> None:
+    """Never a silent wrong start: the host is given up, and says why."""
+    host = start(keys=False)
+    instance = host.instances[0]
+    page = instance.syscall(Fake.RAM, 100)
+    number = (page - instance.image_base) // 4096
+    instance.syscall(Fake.POKE, page + 8, 0x1234_5678_9ABC_DEF0)
+    depth = instance.snapshot()
+    for _ in range(2):
+        instance.syscall(Fake.POKE, page + 8, 5)
+        instance.restore(depth)
+        assert instance.syscall(Fake.PEEK, page + 8) == 0x1234_5678_9ABC_DEF0
+    if what == "copy":
+        found = find(host, struct.pack("<Q", 0x1234_5678_9ABC_DEF0))
+        (at,) = (at for at in found if at % 4096 == 8)
+        instance.syscall(Fake.POKE, at, 0x1234_5678_9ABC_DEF1)
+    else:
+        # struct saved_page: its page, a small number of a copy, no level below.
+        places = [
+            at
+            for at in find(host, struct.pack("<I", number))
+            if at % 8 == 0
+            and instance.syscall(Fake.PEEK, at) >> 32 < 100
+            and instance.syscall(Fake.PEEK, at + 8) == 0
+        ]
+        for at in places:
+            other = instance.syscall(Fake.PEEK, at) + 1
+            instance.syscall(Fake.POKE, at, other)
+        assert places
+    with pytest.raises(HostDied, match="snapshot damaged: a saved page of kernel 0"):
+        instance.restore(depth)
+    assert not host.alive
+
+
+def test_without_keys_damage_of_counts_is_found(start: HostFactory) -> None:
+    """Whatever word of what the host knows of its kernel is written: a verdict, never silence."""
+    survived = 0
+    for word in range(0, 240, 8):
+        with start(keys=False) as host:
+            instance = host.instances[0]
+            page = instance.syscall(Fake.RAM, 100)
+            depth = instance.snapshot()
+            before = instance.memory_hash()
+            instance.syscall(Fake.POKE, page, 5)
+            try:
+                value = instance.syscall(Fake.PEEK, KERNELS + word)
+                instance.syscall(Fake.POKE, KERNELS + word, value ^ 1)
+                instance.restore(depth)
+                assert instance.memory_hash() == before
+                survived += 1
+            except (KernelError, BorderError, UsageError):
+                pass
+    assert survived < 30
