@@ -11,7 +11,8 @@ CONTEXTS = ("process", "kthread", "work", "timer", "hrtimer", "tasklet")
 class Way(NamedTuple):
     """name: of its C function, too.  body: C.  ends: how it may end, a word or some (see
     test_failures.outcome).
-    contexts: where it is tried.  stack: its report shows where it was.  before: declarations."""
+    contexts: where it is tried.  stack: its report shows where it was.  before: declarations.
+    keys: only protection keys see it."""
 
     name: str
     body: str
@@ -19,6 +20,7 @@ class Way(NamedTuple):
     contexts: tuple[str, ...] = CONTEXTS
     stack: bool = True
     before: str = ""
+    keys: bool = False
 
 
 PROCESS = ("process",)
@@ -95,6 +97,20 @@ ONCE = [
         "panic oops lockup warning deadlock"),
     Way("page_freed_twice", "{ struct page *p = alloc_page(GFP_KERNEL); __free_page(p); "
         "__free_page(p); return 0; }", "silent warning panic oops"),
+    # what isn't its own
+    Way("write_host_kernels", "*(volatile long *)0x1e0000000 ^= 1; return 0;", "wild-write",
+        keys=True),
+    Way("write_host_stack", "memset((void *)0x1f0000000, 0x41, 1 << 20); return 0;", "wild-write",
+        keys=True),
+    Way("write_shared_header", "memset((void *)0x20000000000, 0x41, 4096); return 0;", "wild-write",
+        keys=True),
+    Way("write_reports", "memset((void *)0x20003100000, 0x41, 4096); return 0;", "wild-write",
+        keys=True),
+    Way("write_captures", "memset((void *)0x20003190000, 0x41, 1 << 20); return 0;", "wild-write",
+        keys=True),
+    Way("write_host_program", "*(volatile long *)0x555555554000 = 1; return 0;", "wild-write"),
+    Way("write_constants", "*(volatile long *)linux_banner = 1; return 0;", "wild-write",
+        before="extern const char linux_banner[];"),
     # its own state
     Way("current_wild", "lib_current = (void *)0x700000000000; return 0;", "oops wild-write"),
     Way("bounds_of_stack_wild", "memset((void *)lib_state + 8, 0xff, 16); return *(long *)8;",

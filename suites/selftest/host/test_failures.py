@@ -5,6 +5,7 @@ the next test's kernel is as good as new.  What came out is written to a file th
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -21,6 +22,7 @@ pytestmark = [
 CASES = [(way, context) for way in WAYS for context in way.contexts]
 PRISTINE: dict[str, int] = {}
 """The hash of the first test's kernel, by its image."""
+KEYS = "ospke" in Path("/proc/cpuinfo").read_text()
 
 
 @pytest.fixture(scope="module")
@@ -69,5 +71,7 @@ def test_way(kernel: Kernel, way: Way, context: str, table: list[str]) -> None:
     ended, report, said = outcome(kernel, way, context)
     stack = "-" if report is None else "yes" if names_it(report) else "no"
     table.append(f"{ended:16} {way.ends:18} {stack:6} {way.name}, {context}: {said:.100}")
+    if way.keys and not KEYS:
+        return  # that pytest goes on, and that the next kernel is as new, is all there is
     assert ended in way.ends.split(), table[-1]
     assert report is None or names_it(report) or not way.stack, report.render()
