@@ -76,11 +76,21 @@ class KernelCrash(KernelError):
 
 
 class Deadlock(KernelError):
-    """A blocking call that nothing can end; .tasks lists who waits for what."""
+    """A blocking call that nothing can end.  Its text says who waits in which call for what;
+    .tasks is the kernel's own list with stacks, where it could be had, else the same."""
 
-    def __init__(self, what: str, tasks: str = "") -> None:
-        self.tasks = tasks
-        super().__init__(f"{what}\n{tasks}" if tasks else what)
+    def __init__(self, what: str, waits: str = "", tasks: str = "") -> None:
+        self.what = what
+        self.waits = waits
+        self.list = tasks
+        super().__init__(what)
+
+    @property
+    def tasks(self) -> str:
+        return self.list or self.waits
+
+    def __str__(self) -> str:
+        return visible(f"{self.what}\n{self.waits}" if self.waits else self.what)
 
 
 class ProcessEnded(KernelError):

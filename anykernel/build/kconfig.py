@@ -89,9 +89,15 @@ def verify(wanted: list[Request], config: Path, tree: Path) -> None:
     lines = []
     for request in wrong:
         if request.symbol not in known:
-            close = difflib.get_close_matches(request.symbol, known, 3, 0.75)
+            here = [name for name, where in known.items() if not _elsewhere(Path(where))]
+            close = difflib.get_close_matches(request.symbol, here, 3, 0.75)
             hint = f"; did you mean {', '.join(close)}?" if close else ""
             lines.append(f"CONFIG_{request.symbol} does not exist in this tree{hint}")
+        elif _elsewhere(Path(known[request.symbol])):
+            lines.append(
+                f"CONFIG_{request.symbol} is of another architecture "
+                f"({known[request.symbol]}): no kernel that runs as a library has it"
+            )
         else:
             where = known[request.symbol]
             got = result.get(request.symbol, "n")
@@ -108,10 +114,17 @@ def parse_config(text: str) -> list[Request]:
     return [Request(m["set"] or m["unset"], m["value"] or "n") for m in matches if m]
 
 
+def _elsewhere(name: Path) -> bool:
+    """Of an architecture that is not ours; the one that all of them share is."""
+    return len(name.parts) > 2 and name.parts[0] == "arch" and name.parts[1] != "lib"
+
+
 def symbols(tree: Path) -> dict[str, str]:
-    """Each symbol that the tree's Kconfig files define: 'file:line'."""
+    """Each symbol that the tree's Kconfig files define: 'file:line'.  Of several places one that
+    this build reads, if there is one."""
     found: dict[str, str] = {}
-    for path in tree.rglob("Kconfig*"):
+    listed = sorted(tree.rglob("Kconfig*"))
+    for path in sorted(listed, key=lambda one: _elsewhere(one.relative_to(tree))):
         if not path.is_file() or "Documentation" in path.parts:
             continue
         for number, line in enumerate(path.read_text(errors="replace").splitlines(), 1):

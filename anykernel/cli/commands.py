@@ -156,11 +156,12 @@ def boot(
 ) -> None:
     """Boots a kernel, shows its log and how long it took."""
     from anykernel.host import Host
+    from anykernel.visible import visible
 
     image = image_of(source, flavour, config, components)
     with Host(image, **options) as host:
         instance = host.instances[0]
-        click.echo(instance.console()[1].decode(errors="replace"), nl=False)
+        click.echo(visible(bytes(instance.life.said()).decode(errors="replace")), nl=False)
         click.echo(f"Linux {image.release} booted in {instance.boot_ns / 1e6:.1f} ms")
 
 
@@ -196,8 +197,9 @@ def suite(name: str | None, source: str, flavour: str, pytest_arguments: tuple[s
     """Runs a shipped suite on a kernel; without NAME, lists them.
 
     All other arguments go to pytest: anykernel suite smoke -k ping --kernel-seed=5
+    A file of the suite, or a test in it, takes the place of all: anykernel suite smoke test_udp.py
     """
-    from anykernel.cli.suites import find, names
+    from anykernel.cli.suites import chosen, find, names
 
     if name is None:
         context = click.get_current_context()
@@ -214,9 +216,10 @@ def suite(name: str | None, source: str, flavour: str, pytest_arguments: tuple[s
         "-p",
         "no:cacheprovider",
     ]
-    argv = [sys.executable, "-m", "pytest", str(folder), f"--rootdir={folder}"]
+    paths, others = chosen(folder, pytest_arguments)
+    argv = [sys.executable, "-m", "pytest", *paths, f"--rootdir={folder}"]
     # In our place: Ctrl-C and the exit code are pytest's.
-    os.execv(sys.executable, [*argv, *arguments, *pytest_arguments])
+    os.execv(sys.executable, [*argv, *arguments, *others])
 
 
 @cli.command()

@@ -28,11 +28,11 @@ def table(components: Iterable[Component]) -> None:
     from rich.table import Table
 
     made = Table(box=None, pad_edge=False)
-    made.add_column("component")
+    made.add_column("component", overflow="fold")
     for heading in ("objects", "KiB", "initcalls"):
-        made.add_column(heading, justify="right")
-    made.add_column("needs (symbols)", style="dim")
-    made.add_column("needed by", justify="right")
+        made.add_column(heading, justify="right", overflow="fold")
+    made.add_column("needs (symbols)", style="dim", overflow="fold")
+    made.add_column("needed by", justify="right", overflow="fold")
     for one in components:
         made.add_row(
             one.name,

@@ -146,10 +146,10 @@ def table(ledgers: Iterable[Ledger]) -> None:
     from rich.table import Table
 
     made = Table(box=None, pad_edge=False)
-    made.add_column("image")
+    made.add_column("image", overflow="fold")
     for heading in ("objects", "generated", "granted", "variants", "bodies", "KiB"):
-        made.add_column(heading, justify="right")
-    made.add_column("components beside the base", style="dim")
+        made.add_column(heading, justify="right", overflow="fold")
+    made.add_column("components beside the base", style="dim", overflow="fold")
     for one in ledgers:
         sizes = (one.selection.objects, one.generated, one.granted)
         kinds = (one.of("variant"), one.of("body"))

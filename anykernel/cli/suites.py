@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterable
 from pathlib import Path
 
 from anykernel.errors import UsageError
@@ -35,3 +36,16 @@ def find(name: str) -> Path:
         hint = f"; did you mean {close[0]}?" if close else ""
         raise UsageError(f"there is no suite {name!r}; there are: {', '.join(names())}{hint}")
     return root() / name
+
+
+def chosen(folder: Path, arguments: Iterable[str]) -> tuple[list[str], list[str]]:
+    """(what of a suite is to run, the other arguments): files of `folder` that are among the
+    arguments, such as test_udp.py::test_echo, or all of it."""
+    paths, others = [], []
+    for argument in arguments:
+        file, colons, rest = argument.partition("::")
+        if file and not file.startswith("-") and (folder / file).is_file():
+            paths.append(f"{folder / file}{colons}{rest}")
+        else:
+            others.append(argument)
+    return paths or [str(folder)], others

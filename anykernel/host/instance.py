@@ -481,11 +481,12 @@ class Instance:
         if status == c.HK_DEADLOCK:
             raise Deadlock(
                 f"{what} blocks, and nothing can wake it: no timer, no packet, no other task",
-                self._task_list(),
+                tasks=self._task_list(),
             )
         if status == c.HK_STUCK:
             raise Deadlock(
-                f"{what} blocks uninterruptibly; restore a snapshot to go on", self._task_list()
+                f"{what} blocks uninterruptibly; restore a snapshot to go on",
+                tasks=self._task_list(),
             )
         raise failure(self._host, self.index, status, result, what)
 
@@ -493,7 +494,7 @@ class Instance:
         try:
             return self.show_tasks()
         except UsageError:
-            return "(no task list: task 0, which would make it, is in the call itself)"
+            return ""  # task 0, which would make it, is in the call itself
 
     @staticmethod
     def _checked(result: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from anykernel.host.places import Place, Warned, places
+from anykernel.places import Place, Warned, places
 
 if TYPE_CHECKING:
     from anykernel.host.process import Host

@@ -303,7 +303,7 @@ class Host:
         """How kernels crashed that never came to be instances."""
         found = range(self.kernels)
         dead = [index for index in found if self.border.raw(index).crash]
-        return "\n".join(CrashReport.read(self, index).render() for index in dead)
+        return "\n".join(CrashReport.read(self, index).summary() for index in dead)
 
     def died(self, when: str, crashes: str = "") -> HostDied:
         """What is known of the host's end."""
@@ -318,7 +318,7 @@ class Host:
             said = self._stderr.read(SAID).decode(errors="replace")
         parts = [f"the host process died {when} ({how})", said.strip()]
         try:
-            parts.append(crashes or self._crashes() or self._console_tail())
+            parts += [crashes or self._crashes(), self._console_tail()]
         except BorderError as error:
             parts.append(str(error))
         return HostDied("\n".join(part for part in parts if part))

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from anykernel.host.places import Place
 from anykernel.host.syscalls import NUMBERS
 from anykernel.link.stacks import shown
+from anykernel.places import Place
 from anykernel.visible import visible
 
 if TYPE_CHECKING:

@@ -7,9 +7,10 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-from anykernel.errors import ProcessEnded, UsageError, call_error
+from anykernel.errors import Deadlock, ProcessEnded, UsageError, call_error
 from anykernel.host.times import timeout_ns
 from anykernel.kernel.call import Plan, Request, alone, believed, request
+from anykernel.kernel.waits import explain
 
 if TYPE_CHECKING:
     from anykernel.kernel.interface import Instance
@@ -34,7 +35,7 @@ class Call(Generic[R]):
         self._value: Any = None
         self._error: BaseException | None = None
         self._over = False
-        self._nr = 0
+        self._nr, self._args = 0, tuple[int, ...]()
         self.lost = False
         """Its thread ended in the middle of it."""
         self._state = process.state
@@ -105,6 +106,10 @@ class Call(Generic[R]):
                 result = self._workers.wait(self._instance, self._task, left)
             except ProcessEnded as ended:
                 self._lose(ended)
+            except Deadlock as error:
+                others = [one for one in self._workers.waiting() if one != self.request]
+                explain(error, *self.request, others)
+                raise
             except TimeoutError:
                 self.step()
                 if not self._over and limit is not None and self._instance.now >= limit:
@@ -174,6 +179,11 @@ class Call(Generic[R]):
         self._state = self.process.state
 
     @property
+    def request(self) -> tuple[Process, int, tuple[int, ...]]:
+        """The system call that it is in."""
+        return self.process, self._nr, self._args
+
+    @property
     def over(self) -> bool:
         """Whether its end has been seen; never runs the kernel."""
         return self._over
@@ -227,6 +237,10 @@ class Workers:
     def busy(self) -> bool:
         """Whether any background call goes on."""
         return any(call is not None and not call.over for _, _, call in self._all)
+
+    def waiting(self) -> list[tuple[Process, int, tuple[int, ...]]]:
+        """The system calls in which background calls are."""
+        return [call.request for _, _, call in self._all if call is not None and not call.over]
 
     def wait(self, instance: Instance, task: int, timeout: float | None) -> int:
         """The result of `task`'s request, while the other background calls are kept going.

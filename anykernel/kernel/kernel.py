@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import socket as pysocket
+import stat
 import struct
 import threading
 from collections.abc import Iterable, Mapping
@@ -31,6 +33,11 @@ if TYPE_CHECKING:
     from anykernel.kernel.netdev import Netdev
 
 LOOPBACK = 1
+MEMORY = 1
+DEVICES = {"null": 3, "zero": 5, "full": 7, "random": 8, "urandom": 9, "kmsg": 11}
+"""Of /dev, with the minor numbers of the driver that has the major number MEMORY."""
+DEFAULT_LEVEL, ALL_LEVELS = "7", "8"
+"""What the console is told: messages below these."""
 MOUNTS = (("/proc", "proc"), ("/sys", "sysfs"), ("/tmp", "tmpfs"))
 
 
@@ -73,9 +80,21 @@ class Kernel(Process):
                 with suppress(FileExistsError):
                     self.os.mkdir(folder)
                 self.os.mount(kind, folder, kind)
+        self._make_devices()
         if self.os.exists("/proc/net/dev"):
             with Rtnl(self) as rtnl:
                 rtnl.up(LOOPBACK)
+
+    def _make_devices(self) -> None:
+        """The files of /dev that programs expect.  Without one, writing to /dev/kmsg would make a
+        plain file there, and the text be lost."""
+        for name, minor in DEVICES.items():
+            with suppress(FileExistsError, FileNotFoundError):
+                self.os.mknod(f"/dev/{name}", stat.S_IFCHR | 0o666, os.makedev(MEMORY, minor))
+        level = "/proc/sys/kernel/printk"
+        if self.os.exists(level) and self.read_text(level).split()[:1] == [DEFAULT_LEVEL]:
+            # The log is to have what was printed, debugging too; whoever said `quiet` has it so.
+            self.write_text(level, ALL_LEVELS)
 
     @property
     def release(self) -> str:

@@ -16,6 +16,7 @@ from anykernel.host.stretch import Stretch, Stretches
 from anykernel.kernel import abi
 from anykernel.kernel.background import Call, Workers
 from anykernel.kernel.call import Memory, Plan, Request, alone, believed, request
+from anykernel.kernel.waits import explain
 
 if TYPE_CHECKING:
     from anykernel.kernel.files import Files
@@ -124,7 +125,7 @@ class Process:
         scheduler = self._workers.scheduler
         if scheduler is not None and not scheduler.busy:
             scheduler = None
-        nr = 0
+        nr, args = 0, tuple[int, ...]()
         try:
             nr, args, timeout = next(plan)
             while True:
@@ -145,6 +146,8 @@ class Process:
             self.note_end(error.status)
             raise self.ended_in(error, nr) from None
         except KernelError as error:
+            if isinstance(error, Deadlock) and not error.waits:
+                explain(error, self, nr, args, self._workers.waiting())
             error.add_note(f"in {abi.name(nr)}() of {self!r}")
             raise
         except UsageError as error:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 PLACE = re.compile(r"\((?P<file>[^\s:()]+):(?P<line>\d+)")
 """In a frame: 'function+0x12 (net/core/dev.c:34, inlined net/core/dev.h:56)'."""
 INLINED = re.compile(r" (?P<file>[^\s:(),]+):(?P<line>\d+)\)$")
-ENTRY = re.compile(r"(execute|lib_user_loop|first_run|lib_fiber_start|kthread|ret_from_fork)\+")
+ENTRY = re.compile(r"(lib_call|execute|lib_user_loop|first_run|lib_fiber_start|kthread)\+")
 """How each call comes into the kernel: says nothing."""
 PRINTING = re.compile(r"(show_stack|dump_stack\w*|__warn\w*|warn_slowpath\w*|lib_warn\w*)\+")
 """How a warning comes to its stack."""
@@ -48,7 +48,7 @@ def of_log(lines: Iterable[str], image: Image, base: int) -> list[str]:
 def shown(frames: Sequence[str], tree: Path, most: int) -> list[str]:
     """Lines of text for the innermost `most` frames, with the source of the first ones."""
     kept = list(frames)
-    while len(kept) > 1 and ENTRY.match(kept[-1]):
+    while len(kept) > 1 and ENTRY.match(kept[-1].removeprefix("? ")):
         kept.pop()
     lines: list[str] = []
     for depth, frame in enumerate(kept[:most]):
@@ -65,7 +65,7 @@ def source(frame: str, tree: Path) -> str:
     """The text of the line that a frame is at, of the innermost that was inlined there; '' when
     the tree doesn't have it any more."""
     match = INLINED.search(frame) or PLACE.search(frame)
-    if match is None or match["file"].startswith("/"):
+    if match is None or match["file"].startswith(("/", "arch/lib/")):
         return ""
     lines = _lines(tree / match["file"])
     number = int(match["line"])

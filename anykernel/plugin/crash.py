@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -40,18 +40,27 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object
     twice."""
     __tracebackhide__ = True
     leases = item.stash[HELD] = list(item.stash.get(LEASES, ()))
-    living = [lease for lease in leases if not lease.crashed]
-    known = {id(kernel): _begin(kernel, was) for x in living for _, kernel, was in x.kernels}
+    known: dict[int, int] = {}
+    living = [lease for lease in leases if _begin(lease, known)]
     item.stash[KNOWN] = known
     result = yield
     check(item, living, known)
     return result
 
 
-def _begin(kernel: Any, printed: int) -> int:
-    """What `kernel` warned of is known from now on; how often its log says so."""
-    kernel.instance.life.noticed.clear()
-    return 0 if len(kernel.log.text()) == printed else len(kernel.log.failures())
+def _begin(lease: Lease, known: dict[int, int]) -> bool:
+    """What the kernels of `lease` warned of is known from now on, and how often their logs say so;
+    whether they live."""
+    try:
+        if lease.crashed:
+            return False
+        for _, kernel, printed in lease.kernels:
+            kernel.instance.life.noticed.clear()
+            quiet = len(kernel.log.text()) == printed
+            known[id(kernel)] = 0 if quiet else len(kernel.log.failures())
+    except Exception:  # of a kernel that is not well, which its test was told already
+        return False
+    return True
 
 
 def check(

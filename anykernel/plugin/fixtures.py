@@ -130,11 +130,15 @@ def _take(
     unit: Spec | None = None,
     network: bool = False,
 ) -> Lease:
-    return lend(request, options, lambda pool: pool.take(options, unit, network))
+    what = "unit of the kernel" if unit is not None else "kernel"
+    return lend(request, options, lambda pool: pool.take(options, unit, network), what)
 
 
 def lend(
-    request: pytest.FixtureRequest, options: opts.KernelOptions, take: Callable[[Pool], Lease]
+    request: pytest.FixtureRequest,
+    options: opts.KernelOptions,
+    take: Callable[[Pool], Lease],
+    what: str = "kernel",
 ) -> Lease:
     """What `take` gives belongs to the test from now on; give_back() ends that."""
     from anykernel.errors import AnykernelError, KernelError
@@ -145,7 +149,7 @@ def lend(
         raise
     except AnykernelError as error:
         # Source, tools, configuration: our stack would only hide what to do.
-        text = f"no kernel for {options.describe()}\n{unbuilt.told(request, options, error)}"
+        text = f"no {what} for {options.describe()}\n{unbuilt.told(request, options, error)}"
         raise pytest.fail.Exception(text, pytrace=False) from None
     request.node.stash.setdefault(LEASES, []).append(lease)
     stubs.count(request.config, lease, stubs.BOOT)

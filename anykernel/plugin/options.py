@@ -81,7 +81,7 @@ class KernelOptions:
         """The components as the command line takes them; '' for a whole kernel."""
         return "" if self.components is None else ",".join(self.components) or BASE
 
-    def replay(self) -> str:
+    def replay(self) -> list[str]:
         """The command line options that ask for this kernel."""
         parts = [f"--kernel-source={self.source}", f"--kernel-flavour={self.flavour}"]
         parts.append(f"--kernel-seed={self.seed}")
@@ -89,7 +89,7 @@ class KernelOptions:
             parts.append(f"--kernel-components={self.named()}")
         if self.stubs != KernelOptions.stubs:
             parts.append(f"--kernel-stubs={self.stubs}")
-        return " ".join(parts)
+        return parts
 
 
 @dataclass(frozen=True)

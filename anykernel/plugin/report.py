@@ -1,152 +1,146 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Adds to a failing test what its kernels have to say: log, crash, packets, how to replay."""
+"""Adds to a failing test what its kernels have to say, on one screen; the rest goes to a file."""
 
 from __future__ import annotations
 
 import re
-import shlex
+import sys
 from collections.abc import Generator
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from anykernel.plugin import kept, packets, replay
+from anykernel.plugin import options as opts
+from anykernel.plugin.crash import HELD
 from anykernel.plugin.fixtures import LEASES
 from anykernel.plugin.pool import Lease
 
 if TYPE_CHECKING:
-    from anykernel.host import Frame
     from anykernel.kernel import Kernel
-    from anykernel.net import Network
 
-LOG_LINES = 60
-PACKETS = 20
+LOG_LINES = 10
+PACKETS = 6, 10
+"""Where a kernel's failure has much to say itself, and elsewhere."""
+NODES = 3
+"""Of a network: nodes whose logs are shown."""
+STACK = re.compile(r"(?:^.*\[<[0-9a-f]{8,16}>\] .*\n)+", re.M)
+WARNING = re.compile(r"^.*-\[ cut here \]-+\n(?:.*\n)*?.*---\[ end trace \w+ \]---\n", re.M)
+HIDDEN = "All traceback entries are hidden"
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    if call.excinfo is not None:
+        _hide_ourselves()
     report = yield
-    leases = item.stash.get(LEASES, None)
-    if report.failed and leases:
+    leases = item.stash.get(LEASES, None) or item.stash.get(HELD, None) or []
+    if report.failed and call.excinfo is not None and (leases or _of_kernel(call.excinfo.value)):
+        _clean(report)
+        error = call.excinfo.value
         for position, lease in enumerate(leases):
             label = f" of kernel {position + 1}" if len(leases) > 1 else ""
-            for title, text in _sections(item, lease, position):
+            for title, text in _sections(lease, error, len(leases)):
                 report.sections.append((f"{title}{label}", text))
-        report.sections.append(("Replay", _replay(item, leases)))
+        files = kept.keep(item, call.when, leases, error)
+        report.sections.append(("Replay", "\n".join([*_replay(item, leases), *files])))
+    if call.when == "teardown":
+        item.stash[HELD] = []
     return report
 
 
-def _sections(item: pytest.Item, lease: Lease, position: int) -> list[tuple[str, str]]:
+def _of_kernel(error: BaseException) -> bool:
+    """It is a kernel's failure, perhaps of one that was never there to be lent."""
+    from anykernel.errors import KernelError
+
+    return isinstance(error, KernelError)
+
+
+def _hide_ourselves() -> None:
+    """Who reads a failure of the kernel, or of a call, wants the lines of the test: ours are there
+    with --full-trace, and in what may be a fault of ours."""
+    from anykernel.places import PACKAGE, SUITES
+
+    def hides(error: Any) -> bool:
+        from anykernel.errors import AnykernelError
+
+        return isinstance(error.value, AnykernelError | OSError)
+
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None) or ""
+        ours = name.startswith("anykernel.") and file.startswith(PACKAGE)
+        if ours and not file.startswith(SUITES):
+            vars(module).setdefault("__tracebackhide__", hides)
+
+
+def _clean(report: pytest.TestReport) -> None:
+    """Where all that failed is the kernel, there are no lines of the test to be shown."""
+    trace = getattr(report.longrepr, "reprtraceback", None)
+    if str(getattr(trace, "extraline", None) or "").startswith(HIDDEN):
+        trace.extraline = None  # type: ignore[union-attr]
+
+
+def _sections(lease: Lease, error: BaseException, among: int) -> list[tuple[str, str]]:
     """What can still be had; a dead host must not hide the test's own failure."""
-    makers = [
-        (f"Kernel log{f' of node {name}' if name else ''}", partial(_log, kernel, printed))
-        for name, kernel, printed in lease.kernels
-    ]
-    makers.append(("Kernel crash", partial(_crash, lease)))
-    makers.append(("Last packets", partial(_packets, item, lease, position)))
+    makers = []
+    shown = 0
+    for name, kernel, printed in lease.kernels:
+        title = f"Kernel log{f' of node {name}' if name else ''}"
+        most = max(LOG_LINES // among, 4)
+        makers.append((title, partial(_log, kernel, printed, most, error)))
+    makers.append(("Kernel crash", partial(_crash, lease, error)))
+    makers.append(("Last packets", partial(_packets, lease, PACKETS[not _of_kernel(error)])))
     found = []
     for title, make in makers:
         try:
             text = make()
-        except Exception as error:
-            text = f"(not to be had: {type(error).__name__}: {error})"
-        if text:
-            found.append((title, text))
+        except Exception as failure:
+            text = f"(not to be had: {type(failure).__name__}: {failure})"
+        if not text:
+            continue
+        if " of node " in title:
+            shown += 1
+            if shown > NODES:
+                continue
+        found.append((title, text))
     return found
 
 
-def _log(kernel: Kernel, printed: int) -> str:
-    text = kernel.log.text()
-    booting = text[:printed].count("\n")
-    lines = text[printed:].splitlines()
-    if not lines and isinstance(getattr(kernel, "name", None), str):
-        return ""  # of many nodes, those that say something
-    before = [f"... {booting} lines of its boot"] if booting else []
-    if len(lines) > LOG_LINES:
-        before.append(f"... {len(lines) - LOG_LINES} lines")
-    return "\n".join([*before, *lines[-LOG_LINES:]])
+def _log(kernel: Kernel, printed: int, most: int, error: BaseException) -> str:
+    """Of this test alone, its last lines; without what a KernelWarning has told already."""
+    from anykernel.errors import KernelWarning
+
+    text = kept.log_since(kernel, printed)
+    if isinstance(error, KernelWarning):
+        text = WARNING.sub("", text)
+    text = STACK.sub(lambda found: f"    ({found[0].count(chr(10))} lines of a stack)\n", text)
+    lines = [line for line in text.splitlines() if line.strip()]
+    if not lines and not isinstance(getattr(kernel, "name", None), str):
+        return f"... {kernel.log.text()[:printed].count(chr(10))} lines of its boot"
+    before = [f"... {len(lines) - most + 1} lines"] if len(lines) > most else []
+    return "\n".join([*before, *lines[-most + len(before) :]])
 
 
-def _crash(lease: Lease) -> str:
+def _crash(lease: Lease, error: BaseException) -> str:
+    """Unless it is what the test failed of."""
+    from anykernel.errors import KernelCrash
+
+    if isinstance(error, KernelCrash):
+        return ""
     reports = [instance.crash for instance in lease.host.instances]
-    return "\n".join(report.render() for report in reports if report is not None)
+    return "\n".join(report.summary() for report in reports if report is not None)
 
 
-def _packets(item: pytest.Item, lease: Lease, position: int) -> str:
+def _packets(lease: Lease, most: int) -> str:
     if lease.network:
-        return _passages(lease.kernel)
-    frames = lease.host.instances[0].captured(clear=False)
-    if not frames:
-        return ""
-    from anykernel.kernel.pcap import write_pcap
-
-    path = _pcap_path(item, position)
-    write_pcap(path, frames)
-    lines = [f"{'time':>14}  dev  way  bytes  packet"]
-    lines += [_row(frame) for frame in frames[-PACKETS:]]
-    if len(frames) > PACKETS:
-        lines.insert(1, f"... {len(frames) - PACKETS} before")
-    lines.append(f"all of them: {path}")
-    return "\n".join(lines)
+        return "\n".join(packets.passages(lease.kernel, most))
+    return "\n".join(packets.frames(lease.host.instances[0].captured(clear=False), most))
 
 
-def _passages(network: Network) -> str:
-    """Of all links, in the order in which they were sent."""
-    recent = network.wire.recent()
-    if not recent:
-        return ""
-    lines = [f"{'time':>14}  {'link':<16}  {'sender':<10}  {'became':<10}  bytes  packet"]
-    if len(recent) > PACKETS:
-        lines.append(f"... {len(recent) - PACKETS} before")
-    for passage in recent[-PACKETS:]:
-        link, sender = network.ends(passage)
-        lines.append(
-            f"{passage.time_ns / 1e9:>14.9f}  {link:<16}  {sender:<10}  {passage.verdict:<10}  "
-            f"{passage.length:>5}  {_summary(passage.data)}"
-        )
-    lines.append("a pcap file of a link: `with link.pcap(path):`")
-    return "\n".join(lines)
-
-
-def _row(frame: Frame) -> str:
-    time = f"{frame.time_ns / 1e9:.9f}"
-    way = "in" if frame.direction == "rx" else "out"
-    return f"{time:>14}  {frame.dev:>3}  {way:<3}  {len(frame.data):>5}  {_summary(frame.data)}"
-
-
-def _summary(data: bytes) -> str:
-    """One line by scapy, which is slow to import but only needed here, or the first bytes."""
-    try:
-        from scapy.layers import inet, inet6  # noqa: F401  (they register the protocols)
-        from scapy.layers.l2 import Ether
-
-        return str(Ether(data).summary())
-    except Exception:
-        return data[:24].hex(" ")
-
-
-def _pcap_path(item: pytest.Item, position: int) -> Path:
-    """In pytest's temporary folder, which keeps those of the last runs."""
-    factory = getattr(item.config, "_tmp_path_factory", None)
-    if factory is None:  # -p no:tmpdir
-        import tempfile
-
-        folder = Path(tempfile.mkdtemp(prefix="anykernel-"))
-    else:
-        folder = factory.getbasetemp() / "packets"
-        folder.mkdir(exist_ok=True)
-    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", item.nodeid).strip("-")[-100:]
-    return Path(folder / f"{name}{f'-{position + 1}' if position else ''}.pcap")
-
-
-def _replay(item: pytest.Item, leases: list[Lease]) -> str:
-    first = leases[0]
-    command = f"pytest {shlex.quote(item.nodeid)} {first.options.replay()}"
-    seed = item.config.getoption("hypothesis_seed", None)
-    if seed is not None:
-        command += f" --hypothesis-seed={seed}"
+def _replay(item: pytest.Item, leases: list[Lease]) -> list[str]:
     images = ", ".join(dict.fromkeys(f"{x.image.release} (image {x.image.id})" for x in leases))
-    return f"{command}\nkernel {images}"
+    command = replay.command(item, opts.of_item(item)[0])
+    return [command, f"kernel {images}"] if images else [command]

@@ -2,6 +2,7 @@
 """The wheel has all that is needed, and works where nothing of the checkout is."""
 
 import os
+import re
 import subprocess
 import sys
 import venv
@@ -15,15 +16,19 @@ ROOT = Path(__file__).resolve().parents[2]
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("wheel")]
 
 
-def run(*command: str | Path, cwd: Path) -> str:
-    """Runs without anything that could lead back to the checkout; returns standard output."""
-    environment = {
+def outside() -> dict[str, str]:
+    """An environment without anything that could lead back to the checkout."""
+    return {
         name: value
         for name, value in os.environ.items()
         if not name.startswith(("PYTEST", "PYTHON", "VIRTUAL_ENV", "COV"))
     }
+
+
+def run(*command: str | Path, cwd: Path) -> str:
+    """Runs outside(); returns standard output."""
     done = subprocess.run(
-        command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=500
+        command, cwd=cwd, env=outside(), capture_output=True, text=True, timeout=500
     )
     assert done.returncode == 0, f"{command}\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
     return done.stdout
@@ -118,3 +123,21 @@ def test_what_a_suite_needs_more_is_an_extra(installed: Path, tmp_path: Path) ->
     said = run(installed / "anykernel", "suite", "dce", "-rs", "-k", "routing or udp", cwd=tmp_path)
     assert " passed" in said and "1 skipped" in said
     assert "pip install pytest-anykernel[dce]" in said
+
+
+def test_a_shipped_test_that_fails_says_how_to_run_it_again(
+    installed: Path, tmp_path: Path
+) -> None:
+    (suites,) = installed.parent.glob("lib/python*/site-packages/anykernel/_suites/smoke")
+    (suites / "test_broken.py").write_text("def test_it(kernel): assert kernel is None\n")
+    path = os.pathsep.join([str(installed), os.environ["PATH"]])
+    command = "anykernel suite smoke -k broken"
+    for folder in (suites, tmp_path):
+        done = subprocess.run(
+            command, shell=True, cwd=folder, env=outside() | {"PATH": path}, text=True,
+            capture_output=True,
+        )  # fmt: skip
+        assert done.returncode == 1 and " 1 failed" in done.stdout, done.stdout + done.stderr
+        (command,) = re.findall(r"^anykernel suite .*$", done.stdout, re.M)
+        assert " -- test_broken.py::test_it " in command
+    assert "collected 1 item" in done.stdout

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from anykernel.errors import KconfigError, UsageError
 TREE = {
     "Kconfig": "config NET\n\tbool\n\nmenuconfig NETFILTER\n\tbool\n",
     "net/sched/Kconfig": "config NET_SCH_FQ\n\ttristate\n\nconfig NET_SCH_FQ_CODEL\n\ttristate\n",
+    "arch/arm/Kconfig": "config NET_SCH_FAR\n\tbool\n\nconfig NET\n\tbool\n",
     "Documentation/kbuild/Kconfig.example": "config NOT_REAL\n\tbool\n",
 }
 
@@ -125,3 +127,20 @@ def test_a_value_that_was_not_granted(tree: Path) -> None:
     assert "CONFIG_NET=n was not granted (it is y)" in said
     assert "see Kconfig:4" in said, "where the symbol is defined"
     assert "see net/sched/Kconfig:1" in said
+
+
+def test_what_is_of_another_architecture(tree: Path) -> None:
+    """No hint leads there: such a symbol can't be had, and one that is here, too, is here."""
+    with pytest.raises(KconfigError) as caught:
+        verify(
+            tree,
+            "CONFIG_NETFILTER=y\n",
+            Request("NET_SCH_FAR", "y"),
+            Request("NET_SCH_FA", "y"),
+            Request("NET", "y"),
+        )
+    said = str(caught.value)
+    assert "CONFIG_NET_SCH_FAR is of another architecture (arch/arm/Kconfig:1)" in said
+    assert re.search(r"CONFIG_NET_SCH_FA does not exist .*did you mean NET_SCH_FQ", said)
+    assert said.count("NET_SCH_FAR") == 1
+    assert re.search(r"CONFIG_NET=y was not granted .*see Kconfig:1$", said, re.M)

@@ -45,3 +45,15 @@ def test_options_of_pytest(kernel: Kernel) -> None:
     wrong = run("suite", "smoke", *source, "--no-such-option")
     assert wrong.returncode == 4
     assert "--no-such-option" in wrong.stderr
+
+
+def test_files_of_a_suite_take_the_place_of_all() -> None:
+    smoke = suites.find("smoke")
+    assert suites.chosen(smoke, ["-k", "ping", "nothing.py"]) == (
+        [str(smoke)],
+        ["-k", "ping", "nothing.py"],
+    )
+    assert suites.chosen(smoke, ["test_udp.py::test_x[a::b]", "-x", "test_ping.py"]) == (
+        [f"{smoke}/test_udp.py::test_x[a::b]", f"{smoke}/test_ping.py"],
+        ["-x"],
+    )

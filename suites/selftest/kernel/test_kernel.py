@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import stat
 import threading
 from collections.abc import Callable
 
@@ -378,3 +379,17 @@ def test_an_interrupted_call_leaves_the_kernel_alive(
     far.send(b"x")
     assert near.recv(1) == b"x"
     assert kernel.clock.seconds < 1e9
+
+
+def test_kmsg_is_the_kernels_log(kernel: Kernel) -> None:
+    """A program's words are in it, at any level; the usual files of /dev are there."""
+    kernel.write_text("/dev/kmsg", "of a program\n")
+    with kernel.open("/dev/kmsg", "wb", buffering=0) as file:
+        file.write(b"<7>of a debugging one\n")
+    assert [record.text for record in kernel.log[-2:]] == ["of a program", "of a debugging one"]
+    assert stat.S_ISCHR(kernel.os.stat("/dev/kmsg").st_mode)
+    with kernel.open("/dev/zero", "rb", buffering=0) as zero:
+        assert zero.read(4) == bytes(4)
+    assert kernel.write_text("/dev/null", "x") == 1
+    with pytest.raises(OSError, match="No space left"):
+        kernel.write_text("/dev/full", "x")

@@ -141,8 +141,9 @@ def test_what_a_failing_test_shows(inner: pytest.Pytester) -> None:
             "*first * left * passed *ICMP 10.0.0.1 > 10.0.0.2 echo-request*",
             "*first * middle * passed *ICMP 10.0.0.2 > 10.0.0.1 echo-reply*",
             "*second * right * lost *ARP who has 10.0.1.9*",
+            "*first * left * passed *MLD report v2 :: > ff02::16: ...",
             "*- Replay -*",
-            "pytest *::test_fails --kernel-source=* --kernel-flavour=* --kernel-seed=3",
+            "pytest *::test_fails --kernel-source=* --kernel-flavour=* --kernel-seed=3*",
         ]
     )
     result.stdout.no_fnmatch_line("*Kernel log of node middle*")

@@ -146,7 +146,7 @@ def test_description(values: dict[str, Any], line: str) -> None:
     ],
 )
 def test_replay(values: dict[str, Any], said: str) -> None:
-    line = change(KernelOptions(), values).replay()
+    line = " ".join(change(KernelOptions(), values).replay())
     assert line == "--kernel-source=debian:6.1 --kernel-flavour=default --kernel-seed=0" + said
 
 

@@ -9,10 +9,12 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-PACKAGE = str(Path(__file__).resolve().parent.parent) + os.sep
+PACKAGE = str(Path(__file__).resolve().parent) + os.sep
 SUITES = PACKAGE + "_suites" + os.sep
 """Shipped inside the package, but callers as others are."""
 LIBRARIES = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
+RUNNERS = tuple(f"{os.sep}{name}{os.sep}" for name in ("_pytest", "pluggy"))
+"""What calls a test: behind it there is nothing of the caller's."""
 MOST = 4
 
 
@@ -45,6 +47,8 @@ def places() -> tuple[Place, ...]:
     frame = sys._getframe(1)
     while frame is not None and len(found) < MOST:
         file = frame.f_code.co_filename
+        if any(part in file for part in RUNNERS) and not file.startswith(PACKAGE):
+            break
         if _callers(file):
             found.append(Place(file, frame.f_lineno, frame.f_code.co_name))
         frame = frame.f_back  # type: ignore[assignment]
