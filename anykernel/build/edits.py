@@ -19,6 +19,8 @@ from anykernel import cache
 EDITS = ".anykernel-edits"
 HEADERS = ".anykernel-headers"
 """In a composed tree: headers that share their names with others, which they may hide."""
+GONE = ".anykernel-gone"
+"""In a composed tree: headers that went, one a line; beside objects: those that were dealt with."""
 CLOCK_NS = 1_000_000_000
 """How coarse a file system's times may be."""
 
@@ -82,6 +84,9 @@ class Edits:
                 if os.path.basename(name) in names and name not in new:
                     link = self._composed / name
                     lead_to(link, os.readlink(link))
+        if gone := sorted((self._headers or set()) - set(headers)):
+            with (self._composed / GONE).open("a") as file:
+                file.writelines(f"{name}\n" for name in gone)
         same = defaultdict(list)
         for name in headers:
             same[os.path.basename(name)].append(name)
@@ -113,3 +118,17 @@ def lead_to(link: Path, target: str) -> None:
     beside.unlink(missing_ok=True)
     os.symlink(target, beside)
     os.replace(beside, link)
+
+
+def forget_gone(build: Path, composed: Path) -> None:
+    """Removes objects that were made with headers that are gone: as Kbuild itself says of its
+    newer-prereqs, make doesn't tell it of what doesn't exist."""
+    log, dealt = composed / GONE, build / GONE
+    names = log.read_text() if log.exists() else ""
+    before = dealt.read_text() if dealt.exists() else ""
+    gone = {f"  ../{name} \\" for name in names.removeprefix(before).splitlines()}
+    if gone:
+        for note in build.rglob(".*.cmd"):
+            if not gone.isdisjoint(note.read_text(errors="replace").splitlines()):
+                cache.remove(note.with_name(note.name[1:].removesuffix(".cmd")))
+    dealt.write_text(names)

@@ -17,7 +17,7 @@ from anykernel import cache, proc
 from anykernel.build import kbuild, kconfig, quick
 from anykernel.build.beside import OBJECTS, surround
 from anykernel.build.compose import compose, live_name
-from anykernel.build.edits import HEADERS
+from anykernel.build.edits import HEADERS, forget_gone
 from anykernel.build.inputs import changed, note
 from anykernel.build.kbuild import Progress
 from anykernel.build.kept import keep
@@ -252,6 +252,7 @@ def _surround(build: Path, composed: Path) -> None:
         cache.remove(build / OBJECTS)
         (build / OBJECTS).mkdir()
     seen.write_text(ours + (composed / HEADERS).read_text())
+    forget_gone(build, composed)
 
 
 def _maker() -> list[str]:

@@ -16,7 +16,7 @@ BUILT_IN_PLACE = (".config", ".config.old", "include/config", "include/generated
 """What an in-tree build leaves at the top: Kbuild refuses O= where it sees them."""
 RECORD = ".anykernel-source"
 """In a composed tree: where its links lead, and since when."""
-NOTES = (RECORD, ".anykernel-edits", ".anykernel-headers")
+NOTES = (RECORD, ".anykernel-edits", ".anykernel-gone", ".anykernel-headers")
 LEFT_OUT = {".git", "arch/lib", *NOTES, *BUILT_IN_PLACE}
 """arch/lib is ours; a source may have one (older kernel libraries did)."""
 TOP = {"", "arch/", "include/"}
