@@ -78,8 +78,8 @@ class Border:
         self._header.magic = c.HK_MAGIC
         self._header.version = c.HK_VERSION
         self.commands: Any = self.ffi.cast("struct hk_command *", self.base + c.HK_COMMANDS_AT)
-        self._rung = self.ffi.new("uint32_t *")
-        self.ring: Callable[[int, int], int] = partial(self.lib.hk_call, self._header, self._rung)
+        self._client = self.ffi.new("struct hk_client *")
+        self.ring: Callable[[int, int], int] = partial(self.lib.hk_call, self._header, self._client)
         """Rings for so many of the first commands, and waits as wait() does."""
         self._parts: dict[int, Part] = {}
         self.crashed: set[int] = set()
@@ -145,14 +145,15 @@ class Border:
     # -- the doorbell ---------------------------------------------------------------------
 
     def wait(self, slice_ns: int) -> int:
-        """Waits up to `slice_ns` ns: HK_CALL_DONE, HK_CALL_LATER, HK_CALL_FULL: a ring is to be
+        """Waits up to `slice_ns` ns: HK_CALL_DONE, which is 0; HK_CALL_NEWS: done, and a kernel has
+        warned, or has half a console to read; HK_CALL_LATER, HK_CALL_FULL: a ring is to be
         read first, or HK_CALL_LIES: somebody else wrote to the doorbell."""
-        return int(self.lib.hk_wait(self._header, self._rung[0], slice_ns))
+        return int(self.lib.hk_wait(self._header, self._client, slice_ns))
 
     def bell(self) -> BorderError:
         """What HK_CALL_LIES is about."""
         values = f"doorbell {int(self._header.doorbell)}, done {int(self._header.done)}"
-        return self.lie("hk_header", values, f"both {self._rung[0]}, as it was rung last")
+        return self.lie("hk_header", values, f"both {self._client.rung}, as it was rung last")
 
     def full(self) -> int | None:
         """The ring that is to be read before the host goes on: that of kernel number - 1, or
@@ -195,11 +196,6 @@ class Border:
     def progress(self) -> int:
         """When a job last ended a round, ns."""
         return self.below("hk_header.progress", self._header.progress, ENDLESS)
-
-    @property
-    def news(self) -> int:
-        """Changes when a kernel has warned, or has half a console to read: any number."""
-        return int(self._header.news)
 
     @property
     def asked(self) -> int:

@@ -124,8 +124,8 @@ def client() -> tuple[Any, Any, Any]:
     ffi = cffi.FFI()
     ffi.cdef(text)
     ffi.cdef(
-        "int hk_wait(struct hk_header *h, uint32_t rung, uint64_t slice_ns);"
-        "int hk_call(struct hk_header *h, uint32_t *rung, uint32_t count, uint64_t slice_ns);"
+        "int hk_wait(struct hk_header *h, struct hk_client *c, uint64_t slice_ns);"
+        "int hk_call(struct hk_header *h, struct hk_client *c, uint32_t count, uint64_t slice_ns);"
         "void hk_go_on(struct hk_header *h);"
     )
     library = ffi.dlopen(str(_compile("libanykernel-client.so", "client", ["-shared", "-fPIC"])))

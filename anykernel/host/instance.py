@@ -421,16 +421,15 @@ class Instance:
         command.kernel = self.index
         command.slot = slot
         command.timeout = 0
-        command.ret = 0
         return command
 
     def _go(self, command: Any, what: str) -> None:
         self._host.call()
-        status = command.status
-        if status == self._c.HK_AGAIN:
-            status = self._go_on(command)
-        if status:
-            self._raise(status, int(command.ret), what)
+        if status := command.status:  # nearly always it is HK_OK, 0
+            if status == self._c.HK_AGAIN:
+                status = self._go_on(command)
+            if status:
+                self._raise(status, int(command.ret), what)
 
     @staticmethod
     def _result(command: Any) -> int:

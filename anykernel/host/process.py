@@ -102,7 +102,6 @@ class Host:
         self.full: dict[int, Callable[[], None]] = {}
         """Who reads a ring when it is full, by its number in hk_header.full."""
         self._process: subprocess.Popen[bytes] | None = None
-        self._news = 0
         self.instances: list[Instance] = []
         fd = os.memfd_create("anykernel", os.MFD_CLOEXEC)
         try:
@@ -200,15 +199,18 @@ class Host:
         """Executes commands[0:count].  Raises HostDied, BorderError.  A kernel that outlasts the
         budget is stopped: its command ends as crashed, with a lockup report."""
         found = self.border.ring(count, SLICE_NS)
-        if found != self.c.HK_CALL_DONE:
-            self._wait(found, count)
-        news = self.border.news
-        if news != self._news:
-            self._news = news
+        if found:  # nearly always it is HK_CALL_DONE, 0
+            found = found if found == self.c.HK_CALL_NEWS else self._wait(found, count)
+            self._over(found)
+
+    def _over(self, found: int) -> None:
+        """A request is over: looks at the kernels if one has something to say."""
+        if found == self.c.HK_CALL_NEWS:
             for instance in self.instances:
                 instance.life.look()
 
-    def _wait(self, found: int, count: int) -> None:
+    def _wait(self, found: int, count: int) -> int:
+        """Until a request is over: HK_CALL_DONE or HK_CALL_NEWS."""
         c, process = self.c, self._process
         if process is None:
             raise HostDied("this kernel's host was closed")
@@ -218,7 +220,7 @@ class Host:
         watch = Watch(process.pid, self.budget, asleep)
         stopped = 0
         try:
-            while found != c.HK_CALL_DONE:
+            while found not in (c.HK_CALL_DONE, c.HK_CALL_NEWS):
                 if found == c.HK_CALL_LIES:
                     raise self.border.bell()
                 if found == c.HK_CALL_FULL:
@@ -230,6 +232,7 @@ class Host:
                     watch.allow(GRACE)
                     stopped += 1
                 found = self.border.wait(SLICE_NS)
+            return found
         except HostDied:
             raise
         except BaseException:  # Ctrl-C, or who reads a ring
@@ -262,9 +265,10 @@ class Host:
             found = self.border.wait(SLICE_NS)
             if process.poll() is not None:
                 return
-            if found == self.c.HK_CALL_DONE:
+            if found in (self.c.HK_CALL_DONE, self.c.HK_CALL_NEWS):
                 if any(self.commands[i].status == self.c.HK_CRASHED for i in range(count)):
                     self.border.victim()
+                self._over(found)
                 return
             if found == self.c.HK_CALL_FULL:
                 self._read_full()

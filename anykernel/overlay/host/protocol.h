@@ -104,10 +104,17 @@ enum hk_status {
 
 /* What the client's wait for the host comes to (client.c). */
 enum hk_call {
-	HK_CALL_LATER = 0,	/* not yet */
-	HK_CALL_DONE,
+	HK_CALL_DONE = 0,
+	HK_CALL_NEWS,		/* done, and header.news has changed */
+	HK_CALL_LATER,		/* not yet */
 	HK_CALL_FULL,		/* header.full: a ring is to be read before the host goes on */
 	HK_CALL_LIES		/* doorbell or done is not what it should be */
+};
+
+/* What only the client knows. */
+struct hk_client {
+	uint64_t rung;		/* how often the doorbell was, modulo 2^32 */
+	uint64_t news;		/* header.news, as it was last seen */
 };
 
 enum hk_crash {
