@@ -52,14 +52,13 @@ class Capture(Sequence["Frame"]):
         return self
 
     def __exit__(self, *exc: object) -> None:
-        if self._running and exc[0] is None:
-            self.stop()
+        self.stop()
 
     def stop(self) -> None:
-        """No more frames are added."""
-        self._take()
-        self._stop()
-        self._running = False
+        """No more frames are added.  Twice does no harm."""
+        if self._running:
+            self._running = False
+            self._stop()
 
     def _add(self, frame: Frame) -> None:
         if frame.dev == self._netdev.dev:
@@ -203,6 +202,7 @@ class Netdev:
         try:
             yield capture
         finally:
+            capture.stop()
             write_pcap(path, capture)
 
     # Link
@@ -217,6 +217,13 @@ class Netdev:
         self.check()
         with Rtnl(self.kernel) as rtnl:
             getattr(rtnl, method)(self.ifindex, *args)
+
+    @property
+    def addresses(self) -> list[str]:
+        """Its addresses now, with prefix lengths, IPv4 first; link-local ones, too."""
+        self.check()
+        with Rtnl(self.kernel) as rtnl:
+            return [str(one) for index, one in rtnl.addresses() if index == self.ifindex]
 
     def add_address(self, *addresses: str, dad: bool = False) -> None:
         """Adds "10.0.0.1/24" or "fd00::1/64"; with `dad`, IPv6 ones are first looked for on the

@@ -61,6 +61,8 @@ def address(network: Any, ipv4: str | None = "10.0.0.0/8", ipv6: str | bool | No
         with Rtnl(network.nodes[name]) as rtnl, rtnl.batch():
             for ifindex, text in added:
                 rtnl.add_address(ifindex, text)
+    for end, items in plan.items():
+        ports[end].given = [str(item) for item in items]
     return plan
 
 

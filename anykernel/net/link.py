@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from anykernel.errors import UsageError
 from anykernel.host.frames import LONGEST
+from anykernel.kernel.rtnl import interface
 from anykernel.net import units
 from anykernel.net.wire import ON_THE_WIRE, VERDICTS, Passage
 
@@ -167,11 +168,21 @@ class Port:
         self.number = number
         self.plugged = True
         self.cable = link.cable
-        self.addresses: list[str] = []
-        """Those that plug() was given."""
+        self.given: list[str] = []
+        """The addresses that it was given, by plug() or network.address()."""
 
     def __repr__(self) -> str:
-        return f"<Port {self.node.name}.{self.netdev.name} of {self.link.name}>"
+        has = f": {', '.join(self.given)}" if self.given else ""
+        return f"<Port {self.node.name}.{self.netdev.name} of {self.link.name}{has}>"
+
+    @property
+    def addresses(self) -> list[str]:
+        """The addresses that its device has now, with prefix lengths, IPv4 first; link-local ones
+        only where it was given them.  Of a dead kernel: those that it was given."""
+        if self.node.crashed:
+            return list(self.given)
+        found = self.netdev.addresses
+        return [one for one in found if one in self.given or not interface(one).ip.is_link_local]
 
     @property
     def sent(self) -> dict[str, int]:
@@ -180,11 +191,12 @@ class Port:
 
     def save(self) -> tuple[bool, Cable, list[str]]:
         """What a snapshot keeps of it."""
-        return self.plugged, self.cable, self.addresses
+        return self.plugged, self.cable, list(self.given)
 
     def load(self, saved: tuple[bool, Cable, list[str]]) -> None:
         """Back to save(); the node's ports are gathered anew."""
-        self.plugged, self.cable, self.addresses = saved
+        self.plugged, self.cable, given = saved
+        self.given = list(given)
         if self.plugged:
             self.node.ports.append(self)
 

@@ -220,9 +220,10 @@ class Network(Recipes):
         """Link.plug()."""
         found = self.find(node)
         given = _list(addresses)
-        held = [port.addresses for port in self._ports.values() if port.netdev is netdev]
-        kept = held[-1] if held and netdev is not None else []
-        given = [one for one in given if one not in kept]
+        held = [port.given for port in self._ports.values() if port.netdev is netdev]
+        has = netdev.addresses if held and netdev is not None else []
+        kept = [one for one in held[-1] if one in has] if held else []
+        given = [one for one in given if one not in has]
         self._check_addresses(found, kept + given)
         if link.kind == "p2p" and len(link.ports) == 2:
             raise UsageError(f"{link.name} has two ends already: make a segment or a switch")
@@ -241,7 +242,7 @@ class Network(Recipes):
         self, link: Link, node: Node, netdev: Netdev, number: int, addresses: list[str]
     ) -> Port:
         made = Port(link, node, netdev, number)
-        made.addresses = addresses
+        made.given = addresses
         self._ports[number] = made
         link.ports.append(made)
         node.ports.append(made)
@@ -258,8 +259,8 @@ class Network(Recipes):
                 raise UsageError(f"the address {one!r} has no prefix length: say {one}/24, or so")
         wanted = {found.ip: one for one in given if not (found := interface(one)).ip.is_link_local}
         for port in self._ports.values():
-            for held in port.addresses if wanted and port.plugged else ():
-                if interface(held).ip in wanted:
+            for held in port.given if wanted and port.plugged else ():
+                if interface(held).ip in wanted and held in port.addresses:
                     raise UsageError(
                         f"{wanted[interface(held).ip]} for {node.name} clashes: {port.node.name}'s "
                         f"{port.netdev.name} on {port.link.name} has {held}"

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, cast
 
-from anykernel.net import addressing, apply, routing, topology, traffic
+from anykernel.net import addressing, apply, listing, routing, topology, traffic
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,7 +54,7 @@ class Recipes:
         self, ipv4: str | None = "10.0.0.0/8", ipv6: str | bool | None = None
     ) -> addressing.Plan:
         """Gives an address to every device on a link that has none: a subnet for each link; who
-        has which."""
+        has which (so do port.addresses and describe(), at any time)."""
         return apply.address(self._network, ipv4, ipv6)
 
     def route(
@@ -82,7 +82,11 @@ class Recipes:
         """ICMP echo requests to a node, or to `address`: see Ping."""
         return traffic.Ping(self._network, a, b, **options)
 
-    # Pictures
+    # Words and pictures
+
+    def describe(self) -> str:
+        """Its links, their devices and the addresses that these have now, as text."""
+        return listing.describe(self._network)
 
     def plot(self, path: str | Path, **options: Any) -> None:
         """Draws nodes and links: PNG or SVG by the path's suffix.  Options of plot.topology().

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import socket as pysocket
 import struct
 from collections.abc import Callable
@@ -37,24 +38,15 @@ Curve = list[tuple[float, float]]
 
 def address_of(node: Node, family: int = pysocket.AF_INET) -> str:
     """The first global address of the node's links.  Raises UsageError when it has none."""
-    from anykernel.kernel.rtnl import Rtnl
-
     version = 4 if family == pysocket.AF_INET else 6
-    devices = [port.netdev.ifindex for port in node.ports]
-    with Rtnl(node) as rtnl:
-        found = [
-            (devices.index(ifindex), position, str(interface.ip))
-            for position, (ifindex, interface) in enumerate(rtnl.addresses())
-            if ifindex in devices
-            and interface.version == version
-            and not interface.ip.is_link_local
-        ]
-    if not found:
-        raise UsageError(
-            f"{node.name} has no IPv{version} address: network.address() gives some, or say "
-            "address="
-        )
-    return min(found)[2]
+    for port in node.ports:
+        for text in port.addresses:
+            ip = ipaddress.ip_interface(text).ip
+            if ip.version == version and not ip.is_link_local:
+                return str(ip)
+    raise UsageError(
+        f"{node.name} has no IPv{version} address: network.address() gives some, or say address="
+    )
 
 
 def family_of(address: str) -> int:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import socket
+from contextlib import suppress
 from pathlib import Path
 from typing import cast
 
@@ -254,3 +255,18 @@ def test_the_longest_frames_can_come_back(kernel: Kernel) -> None:
     eth0.inject(*capture.sent)
     eth0.inject(bytes(LONGEST))
     assert eth0.statistics["rx_packets"] == 2 and eth0.statistics["rx_length_errors"] == 0
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_captures_end_with_their_block(
+    eth0: Netdev, peer: Peer, tmp_path: Path, fails: bool
+) -> None:
+    path = tmp_path / "block.pcap"
+    kept = []
+    with suppress(ZeroDivisionError), eth0.capture() as first, eth0.pcap(path) as second:
+        kept = [first, second]
+        peer.ping("10.0.0.1")
+        assert not fails or 1 // 0
+    peer.ping("10.0.0.1")
+    assert [len(capture) for capture in kept] == [2, 2]
+    assert len(read_pcap(path)) == 2
