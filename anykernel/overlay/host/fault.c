@@ -96,6 +96,19 @@ static const char *of_memory(struct kernel *k, const siginfo_t *info, const greg
 	return g[REG_ERR] & WRITE_FAULT ? victim(k, info) : "bad memory access";
 }
 
+/* A frame of more than a page may leave out the guard page below the stack.  What it then writes
+ * to is no stack: where no page of the next 32 KiB is a stack's lowest, and what faults is code of
+ * the kernel.  (In a switch of stacks the pointer is another's than the kernel says, and the
+ * idle task's is in the image.) */
+static bool beyond_stack(struct kernel *k, const greg_t *g)
+{
+	uint64_t sp = g[REG_RSP], ip = g[REG_RIP], low, high;
+
+	return k->lib && ip >= (uint64_t)k->base && ip < (uint64_t)k->low &&
+	       stack_bounds(k, &low, &high) && sp < low && sp >= low - BELOW &&
+	       sp >= (uint64_t)k->high - options.memory && !snapshot_in_stack(k, (uint8_t *)sp, high - low);
+}
+
 static const char *of_instruction(const siginfo_t *info)
 {
 	switch (info->si_signo) {
@@ -155,7 +168,7 @@ void on_signal(int signo, siginfo_t *info, void *context)
 	}
 	of = memory && (g[REG_ERR] & WRITE_FAULT) ? owner(address) : NULL;
 	/* A write into another kernel's memory is wild, not a page to unprotect. */
-	if (of && (of == k || !k) && snapshot_fault(of, address))
+	if (of && (of == k || !k) && !(k && beyond_stack(k, g)) && snapshot_fault(of, address))
 		return;
 	if (signo == SIGALRM) {
 		/* In the host's code, called by the kernel or not, at the next border. */

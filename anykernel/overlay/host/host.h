@@ -154,6 +154,8 @@ int snapshot_write(struct kernel *k, uint8_t *to, const void *from, uint64_t siz
 bool snapshot_protect_constants(struct kernel *k);
 void snapshot_guard(struct kernel *k, uint8_t *stack);
 bool snapshot_fault(struct kernel *k, uint8_t *address);
+/* `sp` may lie in a stack of `size` bytes: its lowest page is known. */
+bool snapshot_in_stack(struct kernel *k, const uint8_t *sp, uint64_t size);
 uint64_t memory_hash(struct kernel *k);
 /* Whose snapshots keep something at `address`; NULL: nobody's. */
 struct kernel *snapshot_owner(const uint8_t *address);

@@ -18,11 +18,11 @@
  */
 #define _GNU_SOURCE
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
+#include "snapshot.h"
 #include "visit.h"
 
 /* More hot pages than this and a restore protects all again: one wild example
@@ -36,21 +36,8 @@
  * left for snapshots.  Of those kernels, hot pages that are no farther apart than this become one
  * mapping; what lies between is saved, too. */
 #define BRIDGE 16
-/* The buffer of a page that held nothing. */
-#define ZEROES 0x7fffffff
-
 /* Restore writes; a page is being saved, and SIGALRM has to wait. */
 bool restoring, saving;
-
-static uint32_t page_count(struct kernel *k)
-{
-	return (k->high - k->base) / PAGE;
-}
-
-static uint8_t *page_at(struct kernel *k, uint32_t page)
-{
-	return k->base + (uint64_t)page * PAGE;
-}
 
 static uint32_t page_of(struct kernel *k, const uint8_t *address)
 {
@@ -77,98 +64,6 @@ static void *reserve(size_t size)
 	if (p == MAP_FAILED)
 		die("mmap for snapshots");
 	return p;
-}
-
-/* Sums tell of damage where no protection key keeps kernels from writing here: those of all
- * pages that are copied back; and, anywhere, of one of them after each restore. */
-
-static uint64_t mix(uint64_t sum, uint64_t word)
-{
-	return (sum ^ word) * 0x9fb21c651e98df25UL ^ sum >> 29;
-}
-
-static uint64_t page_sum(const uint8_t *page)
-{
-	const uint64_t *word = (const uint64_t *)page;
-	uint64_t a = 1, b = 2, c = 3, d = 4;
-
-	for (size_t i = 0; i < PAGE / 8; i += 4) {
-		a = (a ^ word[i]) * 0x9e3779b97f4a7c15UL;
-		b = (b ^ word[i + 1]) * 0xbf58476d1ce4e5b9UL;
-		c = (c ^ word[i + 2]) * 0x94d049bb133111ebUL;
-		d = (d ^ word[i + 3]) * 0x9fb21c651e98df25UL;
-	}
-	return mix(mix(a ^ a >> 32, b ^ b >> 32), mix(c ^ c >> 32, d ^ d >> 32));
-}
-
-/* `content`: the saved copy, or what it was made from; of no meaning for ZEROES. */
-static uint64_t saved_sum(struct saved_page s, const uint8_t *content)
-{
-	uint64_t sum = mix(mix(1, s.page), (uint64_t)s.buffer << 1 | s.guard);
-
-	return mix(mix(sum, s.previous), s.buffer == ZEROES ? 0 : page_sum(content));
-}
-
-static uint64_t level_sum(const struct level *level)
-{
-	return mix(mix(mix(level->first + 1, level->state.now), level->state.rng),
-		   level->state.signals);
-}
-
-static uint64_t books(const struct kernel *k)
-{
-	uint64_t sum = mix(mix(k->depth + 1, k->saved_count), k->saved_fixed);
-
-	sum = mix(mix(sum, k->pool_used), k->free_count);
-	sum = mix(mix(sum, (uint64_t)k->pool), (uint64_t)k->saved);
-	return mix(mix(sum, (uint64_t)k->levels), (uint64_t)k->newest);
-}
-
-static void seal(struct kernel *k)
-{
-	k->sealed = books(k);
-}
-
-static _Noreturn void damaged(struct kernel *k, const char *what)
-{
-	char text[128];
-
-	errno = 0;
-	snprintf(text, sizeof(text), "snapshot damaged: %s of kernel %u; something has written "
-		 "there, and this host is given up", what, k->index);
-	die(text);
-}
-
-/* That nobody has changed what snapshots are kept by. */
-static void check_books(struct kernel *k)
-{
-	if (k->sealed != books(k))
-		damaged(k, "the list of saved pages");
-}
-
-static uint8_t *copy_of(struct kernel *k, struct saved_page s)
-{
-	return k->pool + (uint64_t)s.buffer * PAGE;
-}
-
-static void check_saved(struct kernel *k, struct saved_page s)
-{
-	if (s.page >= page_count(k) || (s.buffer != ZEROES && s.buffer >= k->pool_used) ||
-	    s.sum != saved_sum(s, copy_of(k, s)))
-		damaged(k, "a saved page");
-}
-
-/* One page of those that were copied back, another one each time. */
-static void check_sample(struct kernel *k)
-{
-	uint32_t first = k->levels[k->depth].first, count = k->saved_count - first;
-	struct saved_page s;
-
-	if (!count)
-		return;
-	s = k->saved[first + k->sample++ % count];
-	if (s.page >= page_count(k) || s.sum != saved_sum(s, page_at(k, s.page)))
-		damaged(k, "a restored page");
 }
 
 /* All memory is reserved here: the sandbox has no mmap later. */
@@ -304,6 +199,18 @@ void snapshot_guard(struct kernel *k, uint8_t *stack)
 {
 	k->guard[page_of(k, stack)] =
 		k->index < HK_FEW && mprotect(stack, PAGE, PROT_READ) == 0;
+}
+
+bool snapshot_in_stack(struct kernel *k, const uint8_t *sp, uint64_t size)
+{
+	uint32_t page = page_of(k, sp);
+
+	if (k->index >= HK_FEW)
+		return true;	/* nobody knows */
+	for (uint32_t i = 0; i < size / PAGE && i <= page; i++)
+		if (k->guard[page - i])
+			return true;
+	return false;
 }
 
 int snapshot_take(struct kernel *k)

@@ -13,6 +13,7 @@ import pytest
 
 from anykernel.errors import BorderError, HostDied, KernelCrash, KernelError, UsageError
 from anykernel.host import Host, Instance
+from anykernel.settings import settings
 from suites.selftest.host.conftest import HostFactory
 from suites.selftest.host.fake import Fake
 
@@ -23,7 +24,7 @@ DESK = 0x1D0000000
 
 
 def has_keys() -> bool:
-    return " ospke" in Path("/proc/cpuinfo").read_text()
+    return " ospke" in Path("/proc/cpuinfo").read_text() and not settings().hides("keys")
 
 
 keys = pytest.mark.skipif(not has_keys(), reason="this CPU has no protection keys")

@@ -154,6 +154,34 @@ def test_code_and_constants_are_not_the_kernels_to_write(kernel: Kernel, name: s
     assert kernel.inside.space.read(at, 8) == was
 
 
+LARGE_FRAMES = """
+static noinline long deeper(long depth)
+{
+	volatile char room[SIZE];
+
+	room[0] = depth;
+	return depth ? deeper(depth - 1) + room[0] : 0;
+}
+
+long go(long depth) { return deeper(depth); }
+"""
+
+
+@pytest.mark.kernel(allow_crash=True)
+@pytest.mark.parametrize("size", [5000, 16 << 10, 64 << 10])
+def test_a_frame_larger_than_the_guard_page(kernel: Kernel, size: int) -> None:
+    """Below a stack lies memory of others: the first write to a page that no test before has
+    written to finds out whose it is not."""
+    here = kernel.snapshot()
+    before = kernel.instance.memory_hash()
+    injected = Injected(kernel, LARGE_FRAMES.replace("SIZE", str(size)))
+    with pytest.raises(KernelCrash) as caught:
+        injected("go", 100)
+    assert caught.value.report.kind == "stack overflow"
+    kernel.restore(here)
+    assert kernel.instance.memory_hash() == before
+
+
 def test_what_was_restored_away_says_so(kernel: Kernel) -> None:
     kept = kernel.socket(socket.AF_INET, socket.SOCK_DGRAM)
     point = kernel.snapshot()
