@@ -141,9 +141,7 @@ def _seal(
 
 
 def _write(folder: Path, manifest: dict[str, Any], noted: dict[str, Sum]) -> None:
-    files = {name: (one.size, one.mtime_ns, one.content) for name, one in noted.items()}
-    # TRANSITION: "files" is what processes of older code read.
-    manifest = {"format": FORMAT, **manifest, "used": noted, "files": files}
+    manifest = {"format": FORMAT, **manifest, "used": noted}
     manifest["sum"] = _sum(manifest)
     temporary = folder / f"{MANIFEST}.{os.getpid()}"
     try:

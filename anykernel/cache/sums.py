@@ -116,7 +116,7 @@ def _same(path: Path, other: Path) -> bool:
 
 
 def names(folder: Path) -> Iterator[str]:
-    """All files and links below a folder, but not its own records: `hidden` of the cache."""
+    """All files and links below a folder, but not this note and the manifest of an entry."""
     for base, folders, files in os.walk(folder):
         inside = "" if base == str(folder) else os.path.relpath(base, folder) + "/"
         links = [name for name in folders if os.path.islink(os.path.join(base, name))]
