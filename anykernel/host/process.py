@@ -11,9 +11,10 @@ import subprocess
 import tempfile
 import threading
 import time
+import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from anykernel import cache
 from anykernel.errors import BorderError, HostDied, UsageError
@@ -41,6 +42,23 @@ SAID = 16 << 10
 """Bytes of the host's stderr that are shown, its last ones."""
 SAID_MOST = 1 << 20
 """Bytes that it may write at all."""
+
+
+def _in_a_child() -> None:
+    """os.fork() has copied our hold on the hosts: they stay the parent's."""
+    for host in list(_HOSTS):
+        host.is_the_parents()
+
+
+def _refuse(count: int = 1) -> NoReturn:
+    raise UsageError(
+        "this process was forked from the one that made the kernel, which alone can use it: boot "
+        "another one here"
+    )
+
+
+_HOSTS: weakref.WeakSet[Host] = weakref.WeakSet()
+os.register_at_fork(after_in_child=_in_a_child)
 
 
 class Host:
@@ -102,6 +120,7 @@ class Host:
         self.full: dict[int, Callable[[], None]] = {}
         """Who reads a ring when it is full, by its number in hk_header.full."""
         self._process: subprocess.Popen[bytes] | None = None
+        _HOSTS.add(self)
         self.instances: list[Instance] = []
         fd = os.memfd_create("anykernel", os.MFD_CLOEXEC)
         try:
@@ -346,6 +365,11 @@ class Host:
         process.kill()
         process.wait()
         self._stderr.close()
+
+    def is_the_parents(self) -> None:
+        """After a fork, in the child: it neither uses the process nor ends it."""
+        self._process = None
+        vars(self)["call"] = _refuse
 
     def __enter__(self) -> Host:
         return self

@@ -6,7 +6,7 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Protocol
 
-from anykernel.errors import HostDied, KernelCrash
+from anykernel.errors import HostDied, KernelCrash, UsageError
 
 
 class Owner(Protocol):
@@ -43,3 +43,13 @@ class Snapshot(int):
             return
         self._owner.restore(self)
         self._owner.drop(self)
+
+
+def check_above(floor: int, snapshot: int) -> None:
+    """Raises UsageError for a snapshot below `floor`: those are of who lent the kernel, and is to
+    have it back as it was then."""
+    if snapshot < floor:
+        raise UsageError(
+            f"snapshot {snapshot} isn't this test's: the fixture that gave the kernel took it, or "
+            f"one around the test; the test's own are those that its snapshot() returned"
+        )

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 from anykernel.errors import UsageError
-from anykernel.host.snapshots import Snapshot
+from anykernel.host.snapshots import Snapshot, check_above
 from anykernel.host.stretch import Stretch, Stretches
 from anykernel.kernel.background import Workers
 from anykernel.kernel.call import alone
@@ -66,6 +66,8 @@ class Kernel(Process):
         self._netdevs: dict[str, Netdev] = {}
         self._macs = 0
         self._saved: list[Saved] = []
+        self.floor = 0
+        """The deepest snapshot of who lends this kernel; a test can't drop it or go behind it."""
         self._iproutes: WeakKeyDictionary[threading.Thread, tuple[Stretch, Any]] = (
             WeakKeyDictionary()
         )
@@ -136,6 +138,7 @@ class Kernel(Process):
         UsageError.  Raises UsageError for a snapshot that is gone.
         """
         self._check_snapshot(snapshot)
+        check_above(self.floor, snapshot)
         self.instance.restore(snapshot)
         self._load(snapshot)
 
@@ -154,6 +157,7 @@ class Kernel(Process):
         """Forgets a snapshot and deeper ones; the kernel and all that was made stay as they are.
         Raises UsageError for a snapshot that is gone."""
         self._check_snapshot(snapshot)
+        check_above(self.floor + 1, snapshot)
         self.instance.drop(snapshot)
         self._forget(snapshot)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 from anykernel.errors import KernelCrash, UsageError
 from anykernel.host.report import CrashReport
-from anykernel.host.snapshots import Snapshot
+from anykernel.host.snapshots import Snapshot, check_above
 from anykernel.host.times import nanoseconds
 from anykernel.net.engine import Asked, Engine
 from anykernel.net.link import KINDS, Cable, Frame, Link, Port, cable
@@ -83,6 +83,8 @@ class Network(Recipes):
         self._links: list[Link] = []
         self._ports: dict[int, Port] = {}
         self._levels: list[Level] = []
+        self.floor = 0
+        """As of a Kernel."""
         self._deciding = False
         host.attend = self._attend
 
@@ -446,6 +448,7 @@ class Network(Recipes):
         that is gone."""
         if not 1 <= snapshot <= len(self._levels):
             raise UsageError(f"there is no snapshot {snapshot}: there are {len(self._levels)}")
+        check_above(self.floor + 1, snapshot)
         dropped: dict[Node, int] = {}
         for level in self._levels[snapshot - 1 :]:
             for node, depth in level.nodes:
@@ -463,6 +466,7 @@ class Network(Recipes):
         network.  Of more than 128 nodes none can be gone: raises UsageError."""
         if not 0 <= snapshot <= len(self._levels):
             raise UsageError(f"there is no snapshot {snapshot}: there are {len(self._levels)}")
+        check_above(self.floor, snapshot)
         level = self._levels[snapshot - 1] if snapshot else Level([], [], [])
         gone = list(self._nodes.values())[len(level.nodes) :]
         if any(not node.kept for node in gone):

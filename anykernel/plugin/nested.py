@@ -24,8 +24,8 @@ from anykernel.plugin.fixtures import LEASES, give_back
 if TYPE_CHECKING:
     from anykernel.plugin.pool import Lease
 
-Level = list[tuple["Lease", int]]
-"""The kernels that there were when an example began, each with its snapshot of then."""
+Level = list[tuple["Lease", int, int]]
+"""The kernels that there were when an example began, each with its floor and snapshot of then."""
 
 
 class HostGone(BaseException):
@@ -73,7 +73,7 @@ class Examples:
             return
         level: Level | None = None
         if len(self._levels) >= self._outermost:
-            level = [(lease, lease.kernel.snapshot()) for lease in leases]
+            level = [(lease, lease.kernel.floor, lease.snapshot()) for lease in leases]
         self._levels.append(level)
 
     def setstate(self, state: object) -> None:
@@ -83,7 +83,7 @@ class Examples:
         level = self._levels.pop()
         if level is None:
             return
-        before = [lease for lease, _ in level]
+        before = [lease for lease, *_ in level]
         if any(lease.dead for lease in before):
             raise HostGone from sys.exc_info()[1]
         try:
@@ -92,9 +92,9 @@ class Examples:
             for lease in list(self.item.stash.get(LEASES, ())):
                 if lease not in before:  # made by kernel_factory since
                     give_back(self.item, lease)
-            for lease, snapshot in level:
+            for lease, floor, snapshot in level:
                 lease.restore(snapshot)
-                lease.kernel.drop(snapshot)
+                lease.drop(snapshot, floor)
 
 
 EXAMPLES = Examples()

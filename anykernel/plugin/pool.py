@@ -102,12 +102,27 @@ class Lease:
         now = frozenset(threading.enumerate())
         return any(thread.is_alive() for thread in now - self.threads)
 
+    # The test's own snapshots lie above ours, which it can't drop nor go behind: another could
+    # have their number then.
+
+    def snapshot(self) -> int:
+        """One of ours."""
+        number: int = self.kernel.snapshot()
+        self.kernel.floor = number
+        return number
+
     def restore(self, snapshot: int) -> None:
-        """Back to a snapshot; what was since is nobody's failure."""
+        """Back to a snapshot of ours; what was since is nobody's failure."""
         if self.network:
             self.kernel.hub.clear()
+        self.kernel.floor = snapshot
         self.kernel.restore(snapshot)
         self.forget()
+
+    def drop(self, snapshot: int, floor: int) -> None:
+        """Forgets it; floor: that of before."""
+        self.kernel.floor = floor
+        self.kernel.drop(snapshot)
 
 
 class Pool:
@@ -178,7 +193,10 @@ class Pool:
         return Lease(options, image, network.host, network, 0, 0, network=True)
 
     def give_back(self, lease: Lease) -> None:
-        """The test is over.  A kernel that crashed is not used again."""
+        """The test is over.  A kernel that crashed, or that somebody may still use, is not used
+        again."""
+        if lease in self._idle:
+            return
         # Of very many nodes not all can be had again as they were booted.
         many = lease.network and len(lease.host.instances) > lease.host.c.HK_FEW
         lease.retired |= not lease.crashed and (many or lease.strangers())
@@ -208,6 +226,7 @@ class Pool:
             # A kernel that complained at boot does so in each test's name.
             wrong = kernel.warnings or kernel.log.failures()
             printed = 0 if wrong else len(kernel.log.text())
+            kernel.floor = booted
             lease = Lease(options, image, host, kernel, booted, printed)
         except BaseException:
             host.close()
@@ -225,7 +244,9 @@ class Pool:
         host = Host(image, memory=UNIT_MEMORY, seed=options.seed, budget=options.budget)
         try:
             unit = Unit(host.instances[0], image, whole)
-            return Lease(options, image, host, unit, unit.snapshot(), 0, unit=spec)
+            lease = Lease(options, image, host, unit, 0, 0, unit=spec)
+            lease.booted = lease.snapshot()
+            return lease
         except BaseException:
             host.close()
             raise

@@ -89,14 +89,13 @@ class _Examples:
         if self.held is None:
             self.held = len(leases)
             for lease in leases:
-                lease.example = lease.kernel.snapshot()
+                lease.example = lease.snapshot()
             return
         for lease in leases[self.held :]:  # made by the last example with kernel_factory
             give_back(self.item, lease)
         for lease in leases[: self.held]:
             assert lease.example is not None
-            lease.kernel.restore(lease.example)
-            lease.forget()
+            lease.restore(lease.example)
 
 
 def _allow_our_fixtures(item: pytest.Item) -> None:

@@ -67,7 +67,7 @@ class Wide:
                 crash.check(node, [self.lease])
             return
         if self.clean is None:
-            self.clean = self.lease.kernel.snapshot()
+            self.clean = self.lease.snapshot()
         self.entered.append((node, self.clean))
         self.lease.begin()
         node.addfinalizer(partial(self.leave, node))

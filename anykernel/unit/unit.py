@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from anykernel.errors import LeakedMemory, UsageError
-from anykernel.host.snapshots import Snapshot
+from anykernel.host.snapshots import Snapshot, check_above
 from anykernel.kernel.log import Log
 from anykernel.link import debuginfo
 from anykernel.link.debuginfo import Signature
@@ -64,6 +64,8 @@ class Unit(Names):
         self._callbacks: list[Callable[..., Any]] = []
         self._synced = 0
         self._saved: list[_Saved] = []
+        self.floor = 0
+        """As of a Kernel."""
         instance.syscall(self.control.numbers["UNIT_CONTROL"], self.control.buffer.address)
 
     def __repr__(self) -> str:
@@ -240,6 +242,8 @@ class Unit(Names):
     def restore(self, snapshot: int) -> None:
         """Back to a snapshot: its memory, what new() had made and what mocks did; calls of them
         are forgotten."""
+        if snapshot > 0:
+            check_above(self.floor, snapshot)
         self.instance.restore(snapshot)
         del self._saved[snapshot:]
         saved = self._saved[-1]
@@ -254,5 +258,7 @@ class Unit(Names):
 
     def drop(self, snapshot: int) -> None:
         """Forgets a snapshot and deeper ones; everything stays as it is."""
+        if snapshot > 0:
+            check_above(self.floor + 1, snapshot)
         self.instance.drop(snapshot)
         del self._saved[snapshot - 1 :]

@@ -125,6 +125,7 @@ class Kernel:
         self.log = Log()
         self.saved: list[tuple[list[object], list[str]]] = []
         self.restores = 0
+        self.floor = 0
 
     def snapshot(self) -> int:
         self.saved.append((list(self.state), list(self.log.lines)))
