@@ -24,7 +24,7 @@ from anykernel.kernel.clock import Clock
 from anykernel.kernel.inside import inside, program
 from anykernel.kernel.log import Log
 from anykernel.kernel.process import Process
-from anykernel.kernel.rtnl import Rtnl, interface
+from anykernel.kernel.rtnl import LinkInfo, Rtnl, interface
 from anykernel.typed import Names
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ MOUNTS = (("/proc", "proc"), ("/sys", "sysfs"), ("/tmp", "tmpfs"))
 class Saved(NamedTuple):
     """Python's side of a snapshot."""
 
-    netdevs: dict[str, Netdev]
+    netdevs: dict[int, Netdev]
     workers: Any
     log: tuple[int, int, int]
     macs: int
@@ -63,7 +63,7 @@ class Kernel(Process):
         self.clock = Clock(instance)
         self.log = Log(instance)
         self._stretches = Stretches()
-        self._netdevs: dict[str, Netdev] = {}
+        self._netdevs: dict[int, Netdev] = {}
         self._macs = 0
         self._saved: list[Saved] = []
         self.floor = 0
@@ -217,8 +217,9 @@ class Kernel(Process):
             mac = self._next_mac()
         raw = parse_mac(mac)
         dev, ifindex = self.instance.netdev_add(name, raw, mtu, carrier)
-        made = Netdev(self, self._ifname(ifindex) if "%" in name else name, dev, ifindex, raw)
-        self._netdevs[made.name] = made
+        real = self._ifname(ifindex) if "%" in name else name
+        made = Netdev(self, dev, LinkInfo(ifindex, real, mtu, raw, raw, False, carrier, {}))
+        self._netdevs[dev] = made
         if up or addresses:
             with Rtnl(self) as rtnl:
                 if up:
@@ -242,12 +243,20 @@ class Kernel(Process):
 
     @property
     def netdevs(self) -> Mapping[str, Netdev]:
-        """The devices that add_netdev() made, by name."""
-        return dict(self._netdevs)
+        """The devices that add_netdev() made, by the names that they have now."""
+        return {netdev.name: netdev for netdev in self._netdevs.values()}
+
+    def look(self, netdev: Netdev) -> tuple[LinkInfo, int | None]:
+        """Where one of them is now; see places.find()."""
+        from anykernel.kernel.places import find
+
+        others = {one.last.ifindex for one in self._netdevs.values() if one is not netdev}
+        with self.exclusive():
+            return find(self, netdev.last, others)
 
     def forget(self, netdev: Netdev) -> None:
         """A device was removed."""
-        self._netdevs.pop(netdev.name, None)
+        self._netdevs.pop(netdev.dev, None)
 
     @property
     def iproute(self) -> Any:

@@ -4,15 +4,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
-from anykernel.errors import UsageError
+from anykernel.errors import AnykernelError, UsageError
 from anykernel.host.frames import LONGEST
 from anykernel.host.stretch import Since
 from anykernel.kernel.pcap import write_pcap
-from anykernel.kernel.rtnl import Rtnl
+from anykernel.kernel.rtnl import LinkInfo, Rtnl
 
 if TYPE_CHECKING:
     from anykernel.kernel.interface import Frame
@@ -61,12 +61,12 @@ class Capture(Sequence["Frame"]):
             self._stop()
 
     def _add(self, frame: Frame) -> None:
-        if frame.dev == self._netdev.dev:
+        if frame.dev == self._netdev.dev and not self._netdev.removed:
             self._frames.append(frame)
 
     def _take(self) -> list[Frame]:
         if self._running:
-            self._netdev.check()
+            self._netdev.check_life()  # what a removed one has sent stays
             self._netdev.kernel.instance.drain()
         return self._frames
 
@@ -108,45 +108,93 @@ def to_scapy(data: bytes) -> Any:
 
 
 class Netdev:
-    """An Ethernet device of the kernel; made by kernel.add_netdev()."""
+    """An Ethernet device of the kernel; made by kernel.add_netdev().
 
-    def __init__(self, kernel: Kernel, name: str, dev: int, ifindex: int, mac: bytes) -> None:
+    What it is called, where it is and how it is set is asked of the kernel each time: it may get
+    another name or MAC address, or be moved to another network namespace, where its methods work
+    all the same.
+    """
+
+    def __init__(self, kernel: Kernel, dev: int, last: LinkInfo) -> None:
         self.kernel = kernel
-        self.name = name
         self.dev = dev
-        self.ifindex = ifindex
-        self.mac_bytes = mac
+        self.last = last
+        """As it was when the kernel was asked last, for reports."""
         self._state = kernel.state
         self._removed = Since(False)
 
     def __repr__(self) -> str:
-        return f"<Netdev {self.name} ifindex={self.ifindex} mac={self.mac}>"
+        last = self.last
+        return f"<Netdev {last.name} ifindex={last.ifindex} mac={last.mac.hex(':')}>"
+
+    def _find(self) -> tuple[LinkInfo, int | None]:
+        """As it is now, and its namespace, as Kernel.look() has it."""
+        self.check()
+        self.last, namespace = self.kernel.look(self)
+        return self.last, namespace
+
+    def info(self) -> LinkInfo:
+        """As it is now.  Raises UsageError when it is no more, or while the kernel's first process,
+        which asks, is in a call."""
+        info, namespace = self._find()
+        if namespace is not None:
+            self.kernel.os.close(namespace)
+        return info
+
+    def seen(self) -> LinkInfo:
+        """As it is now; of one that is no more, and of a dead kernel, as it was asked for last."""
+        with suppress(AnykernelError):
+            self.info()
+        return self.last
+
+    @property
+    def name(self) -> str:
+        """What it is called, as seen() has it."""
+        return self.seen().name
+
+    @property
+    def ifindex(self) -> int:
+        """Its number in the namespace that it is in now."""
+        return self.info().ifindex
 
     @property
     def mac(self) -> str:
         return self.mac_bytes.hex(":")
 
     @property
+    def mac_bytes(self) -> bytes:
+        """Of one that was restored away: what it was."""
+        return (self.info() if self._state.alive else self.last).mac
+
+    @property
     def mtu(self) -> int:
-        """As it is now; setting it asks the kernel."""
-        return int(self._sys("mtu"))
+        """Bytes; setting it asks the kernel.  Raises UsageError for what is no number of bytes,
+        OSError for one that the kernel refuses."""
+        return self.info().mtu
 
     @mtu.setter
     def mtu(self, value: int) -> None:
-        self.kernel.write_text(f"/sys/class/net/{self.name}/mtu", str(value))
+        if not isinstance(value, int) or not 0 <= value < 1 << 32:
+            raise UsageError(f"the MTU is a number of bytes, not {value!r}")
+        self._rtnl("set_mtu", value)
 
-    def _sys(self, name: str) -> str:
-        self.check()
-        return self.kernel.read_text(f"/sys/class/net/{self.name}/{name}").strip()
+    @property
+    def removed(self) -> bool:
+        """Whether remove() was called, and no restore has brought it back."""
+        return self._removed.value
 
     def check(self) -> None:
         """Raises UsageError when the device is no more."""
-        if self._removed.value:
-            raise UsageError(f"{self.name} was removed")
+        if self.removed:
+            raise UsageError(f"{self.last.name} was removed")
+        self.check_life()
+
+    def check_life(self) -> None:
+        """Raises UsageError when the state in which it was made was restored away."""
         if not self._state.alive:
             raise UsageError(
-                f"{self.name} belongs to a state that was restored away: add it again, or add it "
-                "before the snapshot"
+                f"{self.last.name} belongs to a state that was restored away: add it again, or add "
+                "it before the snapshot"
             )
 
     # Frames
@@ -213,25 +261,33 @@ class Netdev:
     def down(self) -> None:
         self._rtnl("up", False)
 
+    @contextmanager
+    def link(self) -> Iterator[tuple[Rtnl, int]]:
+        """An rtnetlink socket of the namespace that it is in now, and its ifindex there."""
+        info, namespace = self._find()
+        try:
+            with Rtnl(self.kernel, namespace) as rtnl:
+                yield rtnl, info.ifindex
+        finally:
+            if namespace is not None:
+                self.kernel.os.close(namespace)
+
     def _rtnl(self, method: str, *args: Any) -> None:
-        self.check()
-        with Rtnl(self.kernel) as rtnl:
-            getattr(rtnl, method)(self.ifindex, *args)
+        with self.link() as (rtnl, ifindex):
+            getattr(rtnl, method)(ifindex, *args)
 
     @property
     def addresses(self) -> list[str]:
         """Its addresses now, with prefix lengths, IPv4 first; link-local ones, too."""
-        self.check()
-        with Rtnl(self.kernel) as rtnl:
-            return [str(one) for index, one in rtnl.addresses() if index == self.ifindex]
+        with self.link() as (rtnl, ifindex):
+            return [str(one) for index, one in rtnl.addresses() if index == ifindex]
 
     def add_address(self, *addresses: str, dad: bool = False) -> None:
         """Adds "10.0.0.1/24" or "fd00::1/64"; with `dad`, IPv6 ones are first looked for on the
         link, as usual."""
-        self.check()
-        with Rtnl(self.kernel) as rtnl:
+        with self.link() as (rtnl, ifindex):
             for address in addresses:
-                rtnl.add_address(self.ifindex, address, dad)
+                rtnl.add_address(ifindex, address, dad)
 
     def add_route(self, network: str, via: str | None = None) -> None:
         """Adds a route through this device: a network or "default"."""
@@ -246,19 +302,16 @@ class Netdev:
         from anykernel.kernel.peer import Peer
 
         peer = Peer(self, addresses, parse_mac(mac))
-        self.check()
-        with Rtnl(self.kernel) as rtnl:
+        with self.link() as (rtnl, ifindex):
             for address in addresses:
-                rtnl.add_neighbour(self.ifindex, address, peer.mac_bytes)
+                rtnl.add_neighbour(ifindex, address, peer.mac_bytes)
         return peer
 
     @property
     def carrier(self) -> bool:
-        """Whether the link is there; can be set."""
-        try:
-            return self._sys("carrier") == "1"
-        except OSError:  # a device that is down has none to tell
-            return False
+        """Whether the link is there; can be set.  A device that is down has none."""
+        info = self.info()
+        return info.up and info.carrier
 
     @carrier.setter
     def carrier(self, up: bool) -> None:
@@ -269,15 +322,13 @@ class Netdev:
     @property
     def statistics(self) -> dict[str, int]:
         """rx_packets, tx_bytes, rx_dropped ..."""
-        self.check()
-        folder = f"/sys/class/net/{self.name}/statistics"
-        names = sorted(self.kernel.os.listdir(folder))
-        return {name: int(self.kernel.read_text(f"{folder}/{name}")) for name in names}
+        return dict(sorted(self.info().statistics.items()))
 
     def remove(self) -> None:
         """Unplugs the device."""
         self.check()
         self.kernel.instance.netdev_del(self.dev)
+        self.kernel.instance.drain()  # captures have its last frames; another may get its number
         self._removed.set(True, self.kernel.state)
         self.kernel.forget(self)
 

@@ -47,7 +47,7 @@ class Peer:
         return self.mac_bytes.hex(":")
 
     def __repr__(self) -> str:
-        return f"<Peer {self.mac} {' '.join(map(str, self.addresses))} on {self.netdev.name}>"
+        return f"<Peer {self.mac} {' '.join(map(str, self.addresses))} on {self.netdev.last.name}>"
 
     def _own(self, version: int) -> rtnl.Address:
         for address in self.addresses:

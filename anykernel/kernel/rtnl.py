@@ -24,12 +24,14 @@ STATIC = 4
 """The protocol number (in the sense of rtm_protocol) of routes that somebody set."""
 CHUNK = 16 << 10
 """Bytes of requests that are sent at once: the answers, too, must fit in the socket's buffer."""
-IFF_UP = 1
+IFF_UP, IFF_LOWER_UP = 1, 0x10000
 IFA_F_NODAD = 0x02
 UNUSABLE = 0x40 | 0x08
 """IFA_F_TENTATIVE | IFA_F_DADFAILED."""
 PERMANENT = 0x80
 MAIN, LINK, NOWHERE = 254, 253, 255
+SIOCGSKNS = 0x894C
+CLONE_NEWNET = 0x40000000
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Interface = ipaddress.IPv4Interface | ipaddress.IPv6Interface
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -42,6 +44,47 @@ class Device(NamedTuple):
     name: str
     flags: int
     mtu: int
+
+
+STATISTICS = (
+    "rx_packets tx_packets rx_bytes tx_bytes rx_errors tx_errors rx_dropped tx_dropped multicast"
+    " collisions rx_length_errors rx_over_errors rx_crc_errors rx_frame_errors rx_fifo_errors"
+    " rx_missed_errors tx_aborted_errors tx_carrier_errors tx_fifo_errors tx_heartbeat_errors"
+    " tx_window_errors rx_compressed tx_compressed rx_nohandler"
+)
+"""The first fields of struct rtnl_link_stats64."""
+
+
+class LinkInfo(NamedTuple):
+    """A network device as it is at one moment."""
+
+    ifindex: int
+    name: str
+    mtu: int
+    mac: bytes
+    permanent: bytes
+    """The address that it was made with; empty for devices that have none."""
+    up: bool
+    carrier: bool
+    statistics: dict[str, int]
+
+    @classmethod
+    def read(cls, body: bytes) -> LinkInfo:
+        """From a message's struct ifinfomsg and attributes."""
+        index, flags = struct.unpack_from("=iI", body, 4)
+        values = _attributes(body[16:])
+        names = STATISTICS.split(" ")
+        counters = struct.unpack_from(f"={len(names)}Q", values[23])
+        return cls(
+            index,
+            values[3].rstrip(b"\0").decode(errors="replace"),
+            int.from_bytes(values[4], "little"),
+            values.get(1, b""),
+            values.get(54, b""),
+            bool(flags & IFF_UP),
+            bool(flags & IFF_LOWER_UP),
+            dict(zip(names, counters, strict=True)),
+        )
 
 
 def interface(text: str) -> Interface:
@@ -82,15 +125,41 @@ def family_of(version: int) -> int:
 
 
 class Rtnl:
-    """An rtnetlink socket for a with block."""
+    """An rtnetlink socket for a with block.
 
-    def __init__(self, process: Process) -> None:
+    namespace: a descriptor of the network namespace that it is for; None: the process's own.
+    """
+
+    def __init__(self, process: Process, namespace: int | None = None) -> None:
         self._process = process
+        self._namespace = namespace
         self._waiting: list[tuple[int, int, bytes]] | None = None
 
     def __enter__(self) -> Rtnl:
-        self._socket: Socket = self._process.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0)
+        self._socket = self._open()
+        if self._namespace is not None:
+            with self._socket as here:
+                self._socket = self._open_there(here, self._namespace)
         return self
+
+    def _open(self) -> Socket:
+        return self._process.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0)
+
+    def _open_there(self, here: Socket, namespace: int) -> Socket:
+        """A socket belongs to the namespace that its process is in when it is made."""
+        process = self._process
+        own = process.syscall("ioctl", here.fileno(), SIOCGSKNS)
+        try:
+            process.os.setns(namespace, CLONE_NEWNET)
+            made = self._open()
+            process.os.setns(own, CLONE_NEWNET)
+        except KernelError:
+            raise
+        except BaseException:
+            process.os.close(own)
+            raise
+        process.os.close(own)
+        return made
 
     def __exit__(self, *exc: object) -> None:
         self._socket.__exit__(*exc)  # type: ignore[arg-type]
@@ -154,6 +223,18 @@ class Rtnl:
                 yield answer[at + 16 : at + size]
                 at += size + -size % 4
 
+    def links(self) -> list[LinkInfo]:
+        """All network devices, with all that is told of them."""
+        return [LinkInfo.read(body) for body in self._dump(GETLINK, bytes(16))]
+
+    def link(self, ifindex: int) -> LinkInfo | None:
+        """One of them, None if there is none of that number."""
+        body = struct.pack("=BxHiII", 0, 0, ifindex, 0, 0)
+        self._socket.send(struct.pack("=IHHII", 16 + len(body), GETLINK, REQUEST, 1, 0) + body)
+        answer = self._socket.recv(1 << 16)
+        size, kind = struct.unpack_from("=IH", answer)
+        return None if kind == ERROR else LinkInfo.read(answer[16:size])
+
     def devices(self) -> list[Device]:
         """All network devices."""
         found = []
@@ -181,6 +262,11 @@ class Rtnl:
         """Sets a link's state."""
         body = struct.pack("=BxHiII", 0, 0, ifindex, IFF_UP if up else 0, IFF_UP)
         self._request(NEWLINK, 0, body)
+
+    def set_mtu(self, ifindex: int, mtu: int) -> None:
+        """Sets a link's MTU."""
+        body = struct.pack("=BxHiII", 0, 0, ifindex, 0, 0)
+        self._request(NEWLINK, 0, body + attribute(4, struct.pack("=I", mtu)))
 
     def add_address(self, ifindex: int, text: str, dad: bool = False) -> None:
         """Adds an address; without duplicate address detection an IPv6 one is usable at once."""

@@ -173,7 +173,7 @@ class Port:
 
     def __repr__(self) -> str:
         has = f": {', '.join(self.given)}" if self.given else ""
-        return f"<Port {self.node.name}.{self.netdev.name} of {self.link.name}{has}>"
+        return f"<Port {self.node.name}.{self.netdev.last.name} of {self.link.name}{has}>"
 
     @property
     def addresses(self) -> list[str]:

@@ -42,4 +42,5 @@ def _head(link: Link) -> str:
 def _row(port: Port) -> tuple[str, str, str, str]:
     has = " ".join(port.addresses) or "no address"
     crashed = ", crashed" if port.node.crashed else ""
-    return port.node.name, port.netdev.name, port.netdev.mac, has + crashed
+    info = port.netdev.seen()
+    return port.node.name, info.name, info.mac.hex(":"), has + crashed

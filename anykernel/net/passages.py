@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from anykernel.kernel.netdev import to_scapy
@@ -69,14 +69,15 @@ _NAMES = {
 
 def steps(network: Network, passages: Iterable[Passage]) -> list[Step]:
     """The arrows of a sequence diagram: one for each node that a frame is for."""
-    return [step for passage in passages for step in _arrows(network, passage)]
+    macs = {port: port.netdev.seen().mac for link in network.links for port in link.ports}
+    return [step for passage in passages for step in _arrows(network, passage, macs)]
 
 
-def _arrows(network: Network, passage: Passage) -> Iterator[Step]:
+def _arrows(network: Network, passage: Passage, macs: Mapping[Port, bytes]) -> Iterator[Step]:
     port = network.port(passage.port)
     lost = passage.verdict not in ("passed", "doubled", "late", "corrupted")
     text = label(passage.data) + (f" ({passage.verdict})" if passage.verdict != "passed" else "")
-    for other in _receivers(port, passage.data):
+    for other in _receivers(port, passage.data, macs):
         yield Step(
             passage.time_ns,
             port.node.name,
@@ -87,9 +88,9 @@ def _arrows(network: Network, passage: Passage) -> Iterator[Step]:
         )
 
 
-def _receivers(port: Port, data: bytes) -> list[Any]:
+def _receivers(port: Port, data: bytes, macs: Mapping[Port, bytes]) -> list[Any]:
     others = [other for other in port.link.ports if other is not port]
-    named = [other for other in others if other.netdev.mac_bytes == data[:6]]
+    named = [other for other in others if macs.get(other) == data[:6]]
     return named or others
 
 

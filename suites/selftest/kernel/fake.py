@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 
 from anykernel.host.syscalls import NUMBERS
 from anykernel.kernel import Kernel
+from anykernel.kernel.netdev import Netdev
+from anykernel.kernel.rtnl import LinkInfo
 from suites.selftest.kernel.machine import UserMemory
 
 ENOENT = 2
@@ -112,8 +114,15 @@ class FakeInstance:
         self.depth = snapshot - 1
 
 
+class FakeKernel(Kernel):
+    """Whose devices stay as they were made: there is no netlink to ask."""
+
+    def look(self, netdev: Netdev) -> tuple[LinkInfo, int | None]:
+        return netdev.last, None
+
+
 def kernel() -> tuple[Kernel, FakeInstance]:
     """A Kernel over a fake instance, and that."""
     instance: Any = FakeInstance()
     image: Any = Image()
-    return Kernel(instance, image), instance
+    return FakeKernel(instance, image), instance
