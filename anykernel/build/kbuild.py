@@ -30,6 +30,8 @@ REPRODUCIBLE = {
     "KBUILD_BUILD_USER": "anykernel",
     "KBUILD_BUILD_HOST": "anykernel",
     "KBUILD_BUILD_VERSION": "1",
+    # Python finds the real folder of a script behind its link, and would write beside it.
+    "PYTHONDONTWRITEBYTECODE": "1",
 }
 # A configuration says which versions of these it was made with, if they are there.
 UNUSED = ("PAHOLE=no-pahole", "RUSTC=no-rustc", "BINDGEN=no-bindgen")

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from anykernel import cache
+from anykernel.build import ensure_image
 from anykernel.build.compose import compose
 from anykernel.source import Tree, fetch
 from suites.selftest import tiny
@@ -233,3 +234,18 @@ def test_a_source_that_is_a_composed_tree(tiny_tree: Path) -> None:
     compose(fetch(str(tiny_tree)))
     compose(fetch(str(tiny_tree)))
     assert (tiny_tree / ".anykernel-source").read_text() == "the user's"
+
+
+def test_scripts_of_the_build_write_nothing_beside_them(
+    tiny_tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python looks where a link leads, and keeps what it has compiled there."""
+    monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
+    (tiny_tree / "scripts").mkdir()
+    (tiny_tree / "scripts/part.py").write_text("print('part')\n")
+    (tiny_tree / "scripts/gen.py").write_text("import part\n")
+    (tiny_tree / "slowly").write_text("python3 scripts/gen.py\n")
+    before = everything(tiny_tree)
+    image = ensure_image(str(tiny_tree))
+    assert "part\n" in (image.library.parent / "build.log").read_text()
+    assert everything(tiny_tree) == before

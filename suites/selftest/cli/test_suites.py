@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -57,3 +58,11 @@ def test_files_of_a_suite_take_the_place_of_all() -> None:
         [f"{smoke}/test_udp.py::test_x[a::b]", f"{smoke}/test_ping.py"],
         ["-x"],
     )
+
+
+@pytest.mark.parametrize("source", ["/nowhere/linux", "../nowhere", "~/no-such-linux.tar.xz"])
+def test_a_source_that_is_none(own_cache: Path, source: str) -> None:
+    """Said before pytest starts, not ignored."""
+    said = fails("suite", "smoke", "--source", source)
+    assert re.search(r"there is no (folder|file) [/.].*no", said)
+    assert "is no Linux source tree" in fails("suite", "smoke", "--source", str(own_cache.parent))
