@@ -127,7 +127,8 @@ struct lib_task {
 	uint64_t nr;		/* x86-64 syscall number, or LIB_SYS_* */
 	uint64_t args[6];
 	int64_t ret;		/* result or -errno, valid when USER again */
-	uint32_t cancelled;	/* ret is -EINTR because of lib_cancel */
+	uint32_t cancelled;	/* it ended because of lib_cancel; ret is an error, but for
+				 * LIB_SYS_CALL */
 	uint32_t reserved;
 };
 
@@ -197,8 +198,8 @@ LIB_EXPORT struct lib_task *lib_tasks(void);
 /* Slot `task`'s nr and args are set: execute at the next lib_run.  host.
  * Returns 0, -ESRCH (no such task), -EBUSY (not in user mode). */
 LIB_EXPORT int lib_post(uint32_t task);
-/* Make a blocked request of `task` end with -EINTR and cancelled = 1, as far as
- * its sleep is interruptible; takes effect in the next lib_run.  host. */
+/* Make a blocked request of `task` end, mostly with -EINTR, and with cancelled = 1, as far
+ * as its sleep is interruptible; takes effect in the next lib_run.  host. */
 LIB_EXPORT int lib_cancel(uint32_t task);
 /* Netdev `dev` has frames, or room to send again: at the next lib_run.  host. */
 LIB_EXPORT void lib_netdev_irq(uint32_t dev);

@@ -139,6 +139,49 @@ static long execute(u64 nr, const u64 *a)
 	return -ENOSYS;
 }
 
+/*
+ * A call is to leave behind what it found: interrupts on, and nothing counted in
+ * preempt_count() (softirqs off; spinlocks, where the configuration counts them);
+ * a system call no lock at all, while a function that a test calls by itself may
+ * well take a mutex for the next one.  Said once, and put right.
+ */
+static void check_left(u64 nr, u64 function)
+{
+	bool call = nr == LIB_SYS_CALL;
+	int count = preempt_count();
+	bool irqs = irqs_disabled();
+	int locks = 0;
+	void *name;
+
+#ifdef CONFIG_LOCKDEP
+	locks = call ? 0 : current->lockdep_depth;
+#endif
+	if (likely(!irqs && !count && !locks))
+		return;
+	name = call ? (void *)function : nr < NR_syscalls ? (void *)sys_call_table[nr] : NULL;
+	lib_state.warnings++;
+	add_taint(TAINT_WARN, LOCKDEP_STILL_OK);
+	pr_warn("WARNING: %s %ps left behind:%s%s%s%s%s (preempt_count %#x)\n",
+		call ? "the function" : "the system call", name,
+		irqs ? " interrupts off," : "",
+		count & SOFTIRQ_MASK ? " softirqs off," : "",
+		count & PREEMPT_MASK ? " preemption off or a spinlock held," : "",
+		count & ~(SOFTIRQ_MASK | PREEMPT_MASK) ? " an interrupt's context," : "",
+		locks ? " a lock held," : "", count);
+	if (locks)
+		lockdep_sys_exit();
+	preempt_count_set(0);
+	local_irq_enable();
+}
+
+/* Whether the call that is over with `ret` ended because the host wanted it to.  What
+ * it had done before, such as half a write, counts as done.  A function's result is
+ * not known to be one. */
+static bool was_cancelled(u32 slot, u64 nr, unsigned long ret)
+{
+	return cancels[slot] && (nr == LIB_SYS_CALL || IS_ERR_VALUE(ret));
+}
+
 /* Sleeps until the host has a request, while others run. */
 static void wait_for_request(struct lib_task *task)
 {
@@ -174,10 +217,12 @@ void lib_user_loop(void)
 
 		do {
 			restart = lib_exit_work(regs, task);
-			if (cancels[slot] && (long)regs->ax == -EINTR)
+			if (!restart && was_cancelled(slot, task->nr, regs->ax))
 				task->cancelled = 1;
-			if (restart)
+			if (restart) {
 				regs->ax = execute(regs->orig_ax, task->args);
+				check_left(task->nr, task->args[0]);
+			}
 		} while (restart);
 
 		if (task->state == LIB_TASK_POSTED) {
@@ -196,6 +241,7 @@ void lib_user_loop(void)
 		}
 		regs->orig_ax = task->nr;
 		regs->ax = execute(task->nr, task->args);
+		check_left(task->nr, task->args[0]);
 	}
 }
 
