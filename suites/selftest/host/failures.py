@@ -191,11 +191,14 @@ ONCE = [
         "deadlock"),
     Way("completion_killable", "{ DECLARE_COMPLETION_ONSTACK(c); return "
         "wait_for_completion_killable(&c); }", "deadlock"),
+    Way("completion_interruptible", "{ DECLARE_COMPLETION_ONSTACK(c); return "
+        "wait_for_completion_interruptible(&c); }", "deadlock"),
     Way("sleep_for_ever", "for (;;) { set_current_state(TASK_UNINTERRUPTIBLE); schedule(); }",
         "deadlock"),
     Way("sleep_with_softirqs_off", "local_bh_disable(); msleep(10); local_bh_enable(); return 0;",
         "warning"),
     Way("softirqs_left_off", "local_bh_disable(); return 0;", "warning"),
+    Way("interrupts_left_off", "local_irq_disable(); return 0;", "warning"),
     Way("waits_for_jiffies_with_interrupts_off", "{ long end = jiffies + 10; local_irq_disable(); "
         "while (time_before(jiffies, end)) barrier(); return 0; }", "lockup"),
     # talk
