@@ -139,23 +139,30 @@ static long execute(u64 nr, const u64 *a)
 	return -ENOSYS;
 }
 
+/* As far as somebody counts. */
+static int locks_held(void)
+{
+#ifdef CONFIG_LOCKDEP
+	return current->lockdep_depth;
+#else
+	return 0;
+#endif
+}
+
 /*
  * A call is to leave behind what it found: interrupts on, and nothing counted in
  * preempt_count() (softirqs off; spinlocks, where the configuration counts them);
- * a system call no lock at all, while a function that a test calls by itself may
- * well take a mutex for the next one.  Said once, and put right.
+ * a system call no lock beyond the `held` ones, while a function that a test calls by
+ * itself may well take a mutex for the next one.  Said once, and put right.
  */
-static void check_left(u64 nr, u64 function)
+static void check_left(u64 nr, u64 function, int held)
 {
 	bool call = nr == LIB_SYS_CALL;
 	int count = preempt_count();
 	bool irqs = irqs_disabled();
-	int locks = 0;
+	bool locks = !call && locks_held() > held;
 	void *name;
 
-#ifdef CONFIG_LOCKDEP
-	locks = call ? 0 : current->lockdep_depth;
-#endif
 	if (likely(!irqs && !count && !locks))
 		return;
 	name = call ? (void *)function : nr < NR_syscalls ? (void *)sys_call_table[nr] : NULL;
@@ -201,6 +208,7 @@ void lib_user_loop(void)
 {
 	struct pt_regs *regs = current_pt_regs();
 	struct lib_task *task;
+	int held = 0;
 	u32 slot;
 
 	if (current->thread.slot == LIB_NO_SLOT && lib_task_new(current))
@@ -221,7 +229,7 @@ void lib_user_loop(void)
 				task->cancelled = 1;
 			if (restart) {
 				regs->ax = execute(regs->orig_ax, task->args);
-				check_left(task->nr, task->args[0]);
+				check_left(task->nr, task->args[0], held);
 			}
 		} while (restart);
 
@@ -240,8 +248,9 @@ void lib_user_loop(void)
 				continue;
 		}
 		regs->orig_ax = task->nr;
+		held = locks_held();
 		regs->ax = execute(task->nr, task->args);
-		check_left(task->nr, task->args[0]);
+		check_left(task->nr, task->args[0], held);
 	}
 }
 
