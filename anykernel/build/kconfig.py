@@ -44,13 +44,12 @@ def flavours() -> list[str]:
 def requests(flavour: str, extra: Mapping[str, str] | None = None) -> list[Request]:
     """What a flavour and the user's own values ask for; the last of a symbol counts.
 
-    Raises UsageError for a flavour that doesn't exist or a malformed value.
+    flavour: a name, or the path of a fragment that adds to `default`.  Raises UsageError for one
+    that doesn't exist or a malformed value.
     """
-    if flavour not in flavours():
-        raise UsageError(f"there is no flavour {flavour!r}; there are: {', '.join(flavours())}")
     wanted: dict[str, Request] = {}
-    for name in (*BASED_ON.get(flavour, ()), flavour):
-        for request in parse((FLAVOURS / f"{name}.config").read_text(), f"{name}.config"):
+    for path in _fragments(flavour):
+        for request in parse(path.read_text(), path.name):
             wanted[request.symbol] = request
     for symbol, value in (extra or {}).items():
         symbol = symbol.removeprefix("CONFIG_")
@@ -58,6 +57,32 @@ def requests(flavour: str, extra: Mapping[str, str] | None = None) -> list[Reque
             raise UsageError(f"config {symbol}={value!r}: write it like {{'NET_SCH_FQ': 'y'}}")
         wanted[symbol] = Request(symbol, str(value))
     return list(wanted.values())
+
+
+def _fragments(flavour: str) -> list[Path]:
+    if flavour in flavours():
+        return [FLAVOURS / f"{name}.config" for name in (*BASED_ON.get(flavour, ()), flavour)]
+    own = Path(flavour).expanduser()
+    if own.suffix != ".config":
+        raise UsageError(
+            f"there is no flavour {flavour!r}; there are: {', '.join(flavours())}, or the path of "
+            "a fragment, as in ./my.config"
+        )
+    if not own.is_file():
+        raise UsageError(f"there is no fragment {own}; `anykernel menuconfig` can make one")
+    return [FLAVOURS / "default.config", own]
+
+
+def difference(before: str, after: str, config: str) -> str:
+    """The fragment that leads from one minimal configuration (of make savedefconfig) to another,
+    whose whole .config is `config`."""
+    had, has = parse_config(before), parse_config(after)
+    values = {one.symbol: one.value for one in parse_config(config)}
+    new = [one for one in has if one not in had]
+    # What is minimal no more has its default, which another tree may see otherwise.
+    named = {one.symbol for one in has}
+    back = [Request(one.symbol, values.get(one.symbol, "n")) for one in had]
+    return fragment(new + [one for one in back if one.symbol not in named])
 
 
 def parse(text: str, name: str) -> list[Request]:

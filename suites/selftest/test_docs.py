@@ -73,7 +73,7 @@ def test_commands_exist() -> None:
     assert shown - offered == set()
 
 
-@pytest.mark.parametrize("name", ["quickstart", "test", "bench", "setup"])
+@pytest.mark.parametrize("name", ["quickstart", "test", "less", "bench", "setup"])
 def test_scripts_exist_and_can_be_run(name: str) -> None:
     path = ROOT / "ci" / name
     assert path.stat().st_mode & 0o111

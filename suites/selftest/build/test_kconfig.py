@@ -144,3 +144,36 @@ def test_what_is_of_another_architecture(tree: Path) -> None:
     assert re.search(r"CONFIG_NET_SCH_FA does not exist .*did you mean NET_SCH_FQ", said)
     assert said.count("NET_SCH_FAR") == 1
     assert re.search(r"CONFIG_NET=y was not granted .*see Kconfig:1$", said, re.M)
+
+
+def test_a_fragment_of_the_users_is_a_flavour(tmp_path: Path) -> None:
+    mine = tmp_path / "my.config"
+    mine.write_text("CONFIG_NET_SCH_RED=y\n# CONFIG_IPV6 is not set\n")
+    found = {one.symbol: one.value for one in kconfig.requests(str(mine), {"NET_SCH_RED": "n"})}
+    plain = {one.symbol: one.value for one in kconfig.requests("default")}
+    assert found == {**plain, "NET_SCH_RED": "n", "IPV6": "n"}
+
+
+@pytest.mark.parametrize("name", ["./none.config", "none.config", "/nowhere/none.config"])
+def test_a_fragment_that_is_not_there(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match=r"there is no fragment .*none.*anykernel menuconfig"):
+        kconfig.requests(name)
+
+
+def test_an_unknown_flavour_names_the_others() -> None:
+    with pytest.raises(UsageError, match=r"'debg'; there are: debug, default, .*\./my\.config"):
+        kconfig.requests("debg")
+
+
+def test_the_difference_of_two_configurations() -> None:
+    """What became other, what is new, and what is at its default again, by its value there."""
+    before = "CONFIG_NET=y\nCONFIG_HZ=100\n# CONFIG_WIRELESS is not set\nCONFIG_IPV6=y\n"
+    after = "CONFIG_NET=y\nCONFIG_HZ=250\nCONFIG_VLAN_8021Q=y\n"
+    whole = after + "CONFIG_WIRELESS=y\n# CONFIG_IPV6 is not set\n"
+    assert kconfig.difference(before, after, whole) == (
+        "CONFIG_HZ=250\nCONFIG_VLAN_8021Q=y\nCONFIG_WIRELESS=y\n# CONFIG_IPV6 is not set\n"
+    )
+    assert kconfig.difference(before, before, whole) == ""
