@@ -7,7 +7,8 @@ import contextlib
 import os
 import re
 import shutil
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from anykernel import proc
@@ -53,11 +54,25 @@ def make(
     on_line: Callable[[str], None] | None = None,
 ) -> str:
     """make ARCH=lib in a folder of objects beside a tree (beside.py).  Raises ToolError."""
+    argv, env = _command(build, targets)
+    return proc.run(argv, env=env, log=log, on_line=on_line)
+
+
+def ask(build: Path, target: str) -> None:
+    """The same for a target that talks with a user on this terminal.  Raises ToolError."""
+    argv, changed = _command(build, (target,))
+    env = proc.environment({**changed, "TERM": os.environ.get("TERM")})
+    done = subprocess.run(argv, env=env, check=False)
+    if done.returncode:
+        raise ToolError(f"make {target} failed", argv=argv, returncode=done.returncode)
+
+
+def _command(build: Path, targets: Sequence[str]) -> tuple[list[str], dict[str, str | None]]:
+    """The arguments, and what is changed in the environment; None: it isn't there."""
     compiler = "ccache gcc" if shutil.which("ccache") else "gcc"
     argv = ["make", "-L", "-C", str(build), f"O={build / OBJECTS}", "ARCH=lib", f"CC={compiler}"]
     argv += [f"-j{settings().jobs}", *UNUSED, *targets]
-    env = {**environment(build), **REPRODUCIBLE, "ARCH": "lib"}
-    return proc.run(argv, env=env, log=log, on_line=on_line)
+    return argv, {**environment(build), **REPRODUCIBLE, "ARCH": "lib"}
 
 
 def configure(build: Path, composed: Path, wanted: list[kconfig.Request]) -> Path:

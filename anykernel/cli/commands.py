@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The commands: doctor, build, components, stubs, boot, shell, suite, gdb, cache."""
+"""The commands: doctor, build, menuconfig, components, stubs, boot, shell, suite, gdb, cache."""
 
 from __future__ import annotations
 
@@ -70,6 +70,27 @@ def build(source: str, flavour: str, config: tuple[str, ...], quiet: bool, as_js
         return
     click.echo(f"Linux {image.release}, flavour {flavour}, image {image.id}")
     click.echo(f"library  {image.library}\nsymbols  {image.vmlinux}\ntree     {image.tree}")
+
+
+@cli.command()
+@SOURCE
+@click.argument("fragment", type=click.Path(dir_okay=False, writable=True, path_type=Path))
+def menuconfig(source: str, fragment: Path) -> None:
+    """Changes a configuration in the kernel's own menu, and saves it as FRAGMENT.
+
+    FRAGMENT (my.config) has what differs from the flavour `default`, and is a flavour itself:
+    anykernel build --flavour ./my.config, pytest --kernel-flavour=./my.config. What it had before
+    is kept as my.config.old.
+    """
+    from anykernel.build.menu import choose
+    from anykernel.source import fetch
+
+    if fragment.suffix != ".config":
+        raise click.BadParameter(f"{fragment}: a fragment's name ends in .config")
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise click.UsageError("the menu needs a terminal")
+    count = choose(fetch(source, lambda text: click.echo(text, err=True)), fragment)
+    click.echo(f"{fragment}: {count} values that differ from the flavour default")
 
 
 @cli.command()
