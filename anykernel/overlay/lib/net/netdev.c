@@ -116,6 +116,12 @@ static netdev_tx_t lib_netdev_xmit(struct sk_buff *skb, struct net_device *netde
 {
 	struct lib_netdev *priv = *(struct lib_netdev **)netdev_priv(netdev);
 
+	/* What a device with checksum offload does before it sends. */
+	if (skb->ip_summed == CHECKSUM_PARTIAL && skb_checksum_help(skb)) {
+		netdev->stats.tx_dropped++;
+		kfree_skb(skb);
+		return NETDEV_TX_OK;
+	}
 	/* No SG feature: frames are linear.  Short ones aren't padded:
 	 * the host sees what the stack made. */
 	skb_tx_timestamp(skb);
@@ -173,7 +179,10 @@ long lib_netdev_add(const struct lib_netdev_config __user *user_config)
 	netdev->netdev_ops = &lib_netdev_ops;
 	netdev->ethtool_ops = &lib_ethtool_ops;
 	netdev->min_mtu = ETH_MIN_MTU;
-	netdev->max_mtu = 65535 - ETH_HLEN;
+	netdev->max_mtu = ETH_MAX_MTU;
+	netdev->priv_flags |= IFF_LIVE_ADDR_CHANGE;
+	netdev->hw_features = NETIF_F_HW_CSUM;
+	netdev->features |= netdev->hw_features;
 	if (config.mtu)
 		netdev->mtu = config.mtu;
 	eth_hw_addr_set(netdev, config.mac);
