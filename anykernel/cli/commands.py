@@ -189,11 +189,13 @@ def boot(
 @cli.command()
 @whole
 @booting
+@click.option("--log", is_flag=True, help="Show what the kernel prints, as it prints it.")
 def shell(
     source: str,
     flavour: str,
     config: tuple[str, ...],
     components: tuple[str, ...] | None,
+    log: bool,
     **options: Any,
 ) -> None:
     """A Python prompt with `kernel`, a booted kernel.
@@ -204,7 +206,7 @@ def shell(
     from anykernel.cli import shell as prompt
 
     image = image_of(source, flavour, config, components)
-    with prompt.session(image, options) as opened:
+    with prompt.session(image, options, log) as opened:
         status = prompt.run(opened)
     sys.exit(status)
 

@@ -7,13 +7,16 @@ import code
 import contextlib
 import importlib.util
 import sys
+import threading
+import time
 import traceback
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from anykernel.errors import AnykernelError, HostDied, KernelCrash
+from anykernel.errors import AnykernelError, BorderError, HostDied, KernelCrash
 from anykernel.settings import settings
+from anykernel.visible import visible
 
 if TYPE_CHECKING:
     from anykernel.build import Image
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
     from anykernel.kernel import Kernel
 
 RESTART = "restart() gives a new kernel."
+STEP = 0.05
+"""Seconds between two looks at the log."""
 
 
 @dataclass
@@ -30,6 +35,8 @@ class Session:
     image: Image
     options: Mapping[str, Any]
     """Of Host."""
+    log: bool = False
+    """Whether what the kernel prints is shown at once."""
     names: dict[str, Any] = field(default_factory=dict)
     _host: Host | None = None
     _told: Host | None = None
@@ -41,7 +48,9 @@ class Session:
         from anykernel.kernel import Kernel
 
         self.close()
-        self._host = Host(self.image, **self.options)
+        self._host = host = Host(self.image, **self.options)
+        if self.log:
+            threading.Thread(target=_follow, args=(host,), name="kernel-log", daemon=True).start()
         kernel = Kernel(self._host.instances[0], self.image)
         self.names.update(kernel=kernel, restart=self.restart)
         return kernel
@@ -72,10 +81,23 @@ class Session:
         return f"{error}\n{RESTART}"
 
 
+def _follow(host: Host) -> None:
+    """Shows what the kernel prints, from its boot on, until its process ends."""
+    from anykernel.host.follow import Follower
+
+    follower, alive = Follower(host, 0, 0), True
+    with contextlib.suppress(BorderError):  # its host lies: the next call says so
+        while alive:
+            alive = host.alive
+            for line in follower.lines():
+                print(visible(line), file=sys.stderr)
+            time.sleep(STEP)
+
+
 @contextlib.contextmanager
-def session(image: Image, options: Mapping[str, Any]) -> Iterator[Session]:
+def session(image: Image, options: Mapping[str, Any], log: bool = False) -> Iterator[Session]:
     """A booted kernel for a prompt."""
-    made = Session(image, options)
+    made = Session(image, options, log)
     try:
         made.restart()
         yield made

@@ -12,6 +12,7 @@ import pytest
 
 if TYPE_CHECKING:
     from anykernel.host import Host
+    from anykernel.host.follow import Follower
     from anykernel.plugin.pool import Lease
 
 STEP = 0.05
@@ -34,31 +35,13 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         live.close()
 
 
-class _Reader:
-    """Of the console of one kernel, from a place on; None: from where it is now."""
-
-    def __init__(self, host: Host, index: int, start: int | None) -> None:
-        from anykernel.host.border import Part
-
-        # Not the host's own, which another thread uses.
-        self._part = Part(host.border, index)
-        self._read_to = self._part.printed if start is None else start
-        self._begun = b""
-
-    def lines(self) -> list[str]:
-        """What is new, in whole lines."""
-        self._read_to, new = self._part.console(self._read_to)
-        *whole, self._begun = (self._begun + new).split(b"\n")
-        return [line.decode(errors="replace").rstrip("\r") for line in whole]
-
-
 class Live:
     """Reads the consoles of the kernels of the test that runs, in a thread."""
 
     def __init__(self, out: IO[str]) -> None:
         self._out = out
         self._lock = threading.Lock()
-        self._readers: dict[tuple[Host, int], _Reader] = {}
+        self._readers: dict[tuple[Host, int], Follower] = {}
         self._end = threading.Event()
         self._spoke = False
         self.item: pytest.Item | None = None
@@ -100,6 +83,7 @@ class Live:
         return list(self.item.stash.get(LEASES, ())) if self.item is not None else []
 
     def _news(self, lease: Lease) -> list[str]:
+        from anykernel.host.follow import Follower
         from anykernel.visible import visible
 
         host, found = lease.host, []
@@ -109,7 +93,7 @@ class Live:
             try:
                 reader = self._readers.get((host, index))
                 if reader is None:
-                    reader = self._readers[host, index] = _Reader(host, index, booted.get(index))
+                    reader = self._readers[host, index] = Follower(host, index, booted.get(index))
                 lines = reader.lines()
             except Exception:  # of a host that is closed, or lies: its test says so
                 continue

@@ -2,12 +2,21 @@
 """Tests that need a program which a machine may lack: they are skipped there, and say what to
 install."""
 
+from pathlib import Path
+
 import pytest
 
 from anykernel import proc
+from anykernel.settings import settings
 
 
 def needs(program: str) -> pytest.MarkDecorator:
     """A mark for a test, or for a module, that needs one of proc.OPTIONAL's programs."""
     reason = proc.absent(program)
     return pytest.mark.skipif(bool(reason), reason=reason or "it is installed")
+
+
+curses = pytest.mark.skipif(
+    not Path("/usr/include/ncurses.h").exists() or settings().hides("libncurses-dev"),
+    reason="the kernel's menu needs curses' headers: apt-get install libncurses-dev",
+)

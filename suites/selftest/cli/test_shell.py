@@ -83,6 +83,18 @@ def test_options_of_the_kernel(kernel: Kernel) -> None:
     assert 100 < int(size) <= 128 and rest == ["one", "two=3", "False"]
 
 
+def test_the_log_live(kernel: Kernel) -> None:
+    """On stderr, from the boot on; a new kernel's, too."""
+    text = "import time\n" + 2 * (
+        "kernel.write_text('/dev/kmsg', 'hello from the test')\ntime.sleep(0.5)\nrestart()\n"
+    )
+    done = script(kernel, text, "--log")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert done.stderr.count("hello from the test") == 2
+    assert done.stderr.count("Linux version") >= 2
+    assert script(kernel, text).stderr == ""
+
+
 @pytest.mark.parametrize(
     ("option", "value", "said"),
     [
