@@ -41,12 +41,9 @@ def test_the_only_one_needs_no_number(monkeypatch: pytest.MonkeyPatch) -> None:
         gdb.choose(None)
 
 
-@pytest.mark.parametrize(
-    ("pid", "said"),
-    [(os.getpid(), "runs no kernel of ours"), (1 << 30, "there is no process")],
-)
-def test_what_is_no_kernel(pid: int, said: str) -> None:
-    assert said in fails("gdb", str(pid))
+def test_what_is_no_kernel() -> None:
+    assert "runs no kernel of ours" in fails("gdb", str(os.getpid()))
+    assert "there is no process" in fails("gdb", str(1 << 30))
 
 
 def test_the_command_line_can_be_had(kernel: Kernel) -> None:
