@@ -30,5 +30,6 @@ def ns3_network(request: pytest.FixtureRequest) -> Iterator[Ns3Network]:
     made: Ns3Network = lease.kernel
     yield made
     made.hub.clear()
+    lease.retired = not lease.crashed
     lease.host.close()
     give_back(request.node, lease)

@@ -40,6 +40,7 @@ AddLink(struct hk_command* c)
     {
         RngSeedManager::SetSeed(std::stoul(about["seed"]));
         RngSeedManager::SetRun(std::stoul(about["run"]));
+        c->ret = 0;
         return HK_OK;
     }
     medium = make_medium(about);
