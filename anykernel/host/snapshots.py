@@ -51,5 +51,7 @@ def check_above(floor: int, snapshot: int) -> None:
     if snapshot < floor:
         raise UsageError(
             f"snapshot {snapshot} isn't this test's: the fixture that gave the kernel took it, or "
-            f"one around the test; the test's own are those that its snapshot() returned"
+            "one around the test; the test's own are those that its snapshot() returned.  Of a "
+            "@given that is called in a test, each example is restored without being asked: "
+            "leave such a restore() out"
         )
