@@ -28,6 +28,10 @@ def main() -> None:
 def _fail(text: str) -> None:
     with contextlib.suppress(OSError):  # nobody may listen
         print(f"anykernel: {text}", file=sys.stderr, flush=True)
+    try:
+        sys.stdout.flush()
+    except OSError:  # Python would try again at its end, and say so
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(1)
 
 

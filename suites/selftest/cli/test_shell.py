@@ -86,7 +86,7 @@ def test_options_of_the_kernel(kernel: Kernel) -> None:
 def test_the_log_live(kernel: Kernel) -> None:
     """On stderr, from the boot on; a new kernel's, too."""
     text = "import time\n" + 2 * (
-        "kernel.write_text('/dev/kmsg', 'hello from the test')\ntime.sleep(0.5)\nrestart()\n"
+        "kernel.write_text('/dev/kmsg', 'hello from the test\\n')\ntime.sleep(0.5)\nrestart()\n"
     )
     done = script(kernel, text, "--log")
     assert (done.returncode, done.stdout) == (0, "")

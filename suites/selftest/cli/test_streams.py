@@ -51,9 +51,14 @@ def test_a_shell_without_input(kernel: Kernel) -> None:
 
 
 def test_a_shell_whose_output_is_full(kernel: Kernel) -> None:
-    done = shell('echo "print(1)" | "$@" >/dev/full', "shell", *of(kernel))
-    assert done.returncode == 1
-    assert "No space left on device" in done.stderr
+    """When the script notices, or else when all is over, as with `python -`."""
+    argv = ["sh", "-c", 'echo "print(1)" | "$@" >/dev/full', "sh", *MAIN, "shell", *of(kernel)]
+    for unbuffered in ("", "1"):
+        environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+        done = subprocess.run(argv, env=environment, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 1
+        assert "No space left on device" in done.stderr
+        assert "Exception ignored" not in done.stderr
 
 
 def test_a_shell_exits_as_its_script_says(kernel: Kernel) -> None:
