@@ -101,13 +101,13 @@ def leave_out(kernel: Kernel, fragment: Path, symbol: str, title: str) -> None:
 @curses
 def test_a_choice_is_saved_as_a_flavour(kernel: Kernel, tmp_path: Path) -> None:
     mine = tmp_path / "my.config"
-    leave_out(kernel, mine, "NET_SCH_RED", "Random Early")
+    leave_out(kernel, mine, "NET_SCH_RED", "andom Early")
     assert mine.read_text() == "# CONFIG_NET_SCH_RED is not set\n"
     found = {one.symbol: one.value for one in kconfig.requests(str(mine))}
     assert found["NET_SCH_RED"] == "n" and found["NET"] == "y"
     # The next choice adds to it, and what was there is kept beside it.
     mine.write_text("# mine\n# CONFIG_NET_SCH_RED is not set\n")
-    leave_out(kernel, mine, "NET_SCH_SFQ", "Stochastic")
+    leave_out(kernel, mine, "NET_SCH_SFQ", "tochastic")
     assert sorted(mine.read_text().splitlines()) == [
         "# CONFIG_NET_SCH_RED is not set",
         "# CONFIG_NET_SCH_SFQ is not set",
