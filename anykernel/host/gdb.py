@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from anykernel.host.report import CrashReport
 
 YAMA = Path("/proc/sys/kernel/yama/ptrace_scope")
-MAPPED = re.compile(r"([0-9a-f]+)-\S+ \S+ 0+ \S+ \d+ +(/.*/(?:liblinux-[^/]*|unit)\.so)$")
-"""A line of /proc/PID/maps: where an image begins.  How fields are written: proc(5)."""
+MAPPED = re.compile(r"([0-9a-f]+)-\S+ r-xp 0+ \S+ \d+ +(/.*/(?:liblinux-[^/]*|unit)\.so)$")
+"""A line of /proc/PID/maps: where the code of an image begins (who only reads its symbols maps the
+file, too).  How fields are written: proc(5)."""
 MACHINE = (
     # The host's own way to notice what a kernel writes for the first time, to end a call that
     # takes too long, and to catch a crash: gdb would stop at each.

@@ -11,7 +11,6 @@ import pytest
 
 from anykernel.plugin.packets import passages
 from anykernel.plugin.pool import Lease
-from anykernel.visible import visible
 
 RULE = "-" * 20
 
@@ -62,6 +61,8 @@ def _pcap(stem: Path, position: int, lease: Lease) -> Path | None:
 def _everything(
     item: pytest.Item, leases: list[Lease], error: BaseException, pcaps: list[Path]
 ) -> str:
+    from anykernel.visible import visible
+
     parts = [f"{item.nodeid}\n\n{type(error).__name__}: {error}"]
     tasks = getattr(error, "tasks", "")
     if tasks:
@@ -90,4 +91,6 @@ def _part(title: str, text: str) -> str:
 
 def log_since(kernel: Any, printed: int) -> str:
     """What a kernel has printed since its boot: in the life of this test."""
+    from anykernel.visible import visible
+
     return visible(kernel.log.text()[printed:])

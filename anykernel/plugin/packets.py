@@ -8,8 +8,6 @@ import struct
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from anykernel.visible import visible
-
 if TYPE_CHECKING:
     from anykernel.host import Frame
     from anykernel.net import Network
@@ -25,6 +23,8 @@ MOST = 3
 
 def summary(data: bytes) -> str:
     """What a frame of Ethernet is, or its first bytes."""
+    from anykernel.visible import visible
+
     try:
         return visible(_mld(data) or _scapy(data))
     except Exception:

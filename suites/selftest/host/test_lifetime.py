@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from anykernel.build.image import Image
+from anykernel.cache import Damaged
 from anykernel.errors import HostDied, UsageError
 from anykernel.host import Host
 from suites.selftest.host.conftest import MEMORY, HostFactory
@@ -192,7 +193,7 @@ def test_cut_off_library(fake_image: Image, tmp_path: Path) -> None:
 
 
 def test_missing_library(fake_image: Image, tmp_path: Path) -> None:
-    with pytest.raises(HostDied, match="No such file"):
+    with pytest.raises(Damaged, match=r"none\.so is missing"):
         Host(replace(fake_image, library=tmp_path / "none.so"), memory=MEMORY)
 
 
