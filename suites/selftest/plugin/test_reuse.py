@@ -57,8 +57,8 @@ WAYS = {
     before = signal.signal(signal.SIGUSR1, interrupt)
     for _ in range(30):
         timer = threading.Timer(0.002, os.kill, (os.getpid(), signal.SIGUSR1))
-        timer.start()
         with pytest.raises(InterruptedError):
+            timer.start()
             while True:
                 kernel.read_text("/proc/self/status")
         timer.join()
