@@ -7,6 +7,7 @@ import errno
 import json
 import multiprocessing
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -211,7 +212,8 @@ def test_a_small_tmpfs(own_cache: Path, tmp_path: Path) -> None:
     own_cache.mkdir()
     script = tmp_path / "script.py"
     script.write_text(ON_SMALL_DISK)
-    mount = f"mount -t tmpfs -o size=300k none {own_cache} && exec {sys.executable} {script}"
+    python = shlex.quote(sys.executable)
+    mount = f"mount -t tmpfs -o size=300k none {own_cache} && exec {python} {script}"
     done = subprocess.run(
         ["unshare", "--map-root-user", "--mount", "sh", "-c", mount],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},

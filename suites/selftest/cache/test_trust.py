@@ -5,6 +5,7 @@ at."""
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -106,7 +107,7 @@ except cache.CacheError as error:
 def read_only(own_cache: Path, code: str, *arguments: Path) -> subprocess.CompletedProcess[str]:
     """Runs Python where the cache's file system is read-only."""
     mount = f"mount --bind {own_cache} {own_cache} && mount -o remount,bind,ro {own_cache}"
-    script = f'{mount} && exec {sys.executable} -c "$CODE" "$@"'
+    script = f'{mount} && exec {shlex.quote(sys.executable)} -c "$CODE" "$@"'
     user = [] if os.geteuid() == 0 else ["--map-root-user"]
     done = subprocess.run(
         ["unshare", *user, "--mount", "sh", "-c", script, "sh", *map(str, arguments)],

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -72,7 +73,9 @@ def test_a_full_disk(inner: pytest.Pytester, tiny_tree: Path, own_cache: Path) -
     (tiny_tree / "Makefile").write_text(
         (tiny_tree / "Makefile").read_text().replace('@sh -c "$$(cat slowly)"', "sh slowly")
     )
-    command = f"{sys.executable} -m pytest -p no:cacheprovider --kernel-source={tiny_tree}"
+    command = (
+        f"{shlex.quote(sys.executable)} -m pytest -p no:cacheprovider --kernel-source={tiny_tree}"
+    )
     done = subprocess.run(
         [*inside, mount + command], cwd=inner.path, capture_output=True, text=True, timeout=120
     )
