@@ -33,7 +33,7 @@ def test_sections_of_a_failure(fake: pytest.Pytester) -> None:
             "*2.000000000 * 1  in  *0 *",
             "*- Replay -*",
             "pytest -c */tox.ini '/*::test_it[[]it*s]' --kernel-source=debian:6.1"
-            " --kernel-flavour=default --kernel-seed=7 -p no:doctest --hypothesis-seed=4",
+            " --kernel-flavour=default --kernel-seed=7 -p no:doctest --hypothesis-seed=4*",
             "kernel 6.1.0-fake (image cafe)",
             "all of it: *.txt",
             "all packets: *.pcap",
