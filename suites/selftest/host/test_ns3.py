@@ -11,6 +11,7 @@ import pytest
 
 from anykernel.errors import ToolError
 from anykernel.host import ns3
+from anykernel.settings import settings
 
 
 @pytest.fixture
@@ -32,7 +33,13 @@ def test_missing_compiler(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> N
     (elsewhere / "ns3").mkdir()
     (elsewhere / "ns3" / "core-module.h").touch()
     monkeypatch.setenv("PATH", str(elsewhere))
-    assert "no C++ compiler" in ns3.missing()
+    monkeypatch.delenv("ANYKERNEL_HIDE", raising=False)
+    settings.cache_clear()
+    try:
+        assert "no C++ compiler" in ns3.missing()
+    finally:
+        monkeypatch.undo()
+        settings.cache_clear()
 
 
 @pytest.mark.skipif(bool(ns3.missing()), reason=ns3.missing())
