@@ -147,7 +147,6 @@ class Terminal:
             env=environment,
         )
         os.close(its)
-        self.said = ""
 
     def until(self, *texts: str) -> str:
         """What it says until all of `texts` stood there."""
