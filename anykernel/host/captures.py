@@ -70,8 +70,9 @@ class Captures:
 
     def forget(self) -> None:
         """last() begins here."""
-        self.drain()
-        self._since = self._taken
+        if self._sinks:
+            self.drain()
+        self._since = self._ring.head
 
     def last(self, dev: int | None) -> list[Frame]:
         """The last frames, of one netdev or of all, as far as the ring holds them."""

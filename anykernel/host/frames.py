@@ -18,6 +18,7 @@ MOST = 4096
 U32 = struct.Struct("<I")
 HEAD = struct.Struct("<QIIII")
 """struct hk_frame."""
+PADDING = (b"", b"\0", b"\0\0", b"\0\0\0")
 SKIP = 0xFFFFFFFF
 
 
@@ -138,39 +139,49 @@ def batches(area: memoryview, frames: Sequence[bytes]) -> Iterator[int]:
     for a frame of impossible length.
     """
     room = len(area) // 4
+    pack = U32.pack
+    parts: list[bytes] = []
     at = count = 0
     for frame in frames:
         length = len(frame)
         if not 0 < length <= LONGEST:
             raise UsageError(f"a frame of {length} bytes: from 1 to {LONGEST} can be sent")
         if at + length + 8 > room or count == MOST:
+            area[:at] = b"".join(parts)
             yield count
+            parts.clear()
             at = count = 0
-        area[at : at + 4 + length] = U32.pack(length) + frame
-        at += 4 + (length + 3 & ~3)
+        padding = -length & 3
+        parts += (pack(length), frame, PADDING[padding]) if padding else (pack(length), frame)
+        at += 4 + length + padding
         count += 1
     if count:
+        area[:at] = b"".join(parts)
         yield count
 
 
 def answers(out: memoryview, count: int, size: int, lie: Lie) -> list[list[bytes]]:
     """For each of `count` frames, those that were sent in answer: `size` bytes of the area."""
-    unpack = U32.unpack_from
+    if not 0 <= size <= len(out) or size & 3:
+        raise lie("frames out", f"{size} bytes", f"at most {len(out)} bytes, in whole words")
+    data = bytes(out[:size])
+    words = memoryview(data).cast("I")
     found = []
-    at = 0
+    at = 0  # words
     try:
         for _ in range(count):
-            (n,) = unpack(out, at)
-            at += 4
+            number = words[at]
+            at += 1
             sent = []
-            for _ in range(n):
-                (length,) = unpack(out, at)
-                at += 4
-                sent.append(bytes(out[at : at + length]))
-                at += length + 3 & ~3
+            while number:
+                length = words[at]
+                begin = 4 * at + 4
+                sent.append(data[begin : begin + length])
+                at += length + 7 >> 2
+                number -= 1
             found.append(sent)
-    except struct.error:
-        at = -1  # behind the area's end
-    if at != size:
+    except IndexError:
+        at = -1  # behind the end
+    if 4 * at != size:
         raise lie("frames out", f"{size} bytes", "as many as the frames in it have")
     return found

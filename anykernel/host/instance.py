@@ -275,13 +275,15 @@ class Instance:
         self.user.save()
         return depth
 
-    @atomic
     def restore(self, snapshot: int) -> None:
         """Back to a snapshot, which stays; deeper ones are dropped.  A crashed kernel lives
         again.  Raises UsageError."""
-        self._check_snapshot(snapshot)
-        self.command("HK_RESTORE", 0, snapshot)
-        self.came_back(snapshot)
+        with self.lock:
+            self._check_snapshot(snapshot)
+            command = self._fill(self._c.HK_RESTORE, 0)
+            command.args[0] = snapshot
+            self._go(command, "restore")
+            self.came_back(snapshot)
 
     def came_back(self, snapshot: int) -> None:
         """The host has restored it, perhaps with other kernels."""

@@ -20,6 +20,7 @@ class Mark(NamedTuple):
     said: int
     lost: int
     noticed: int
+    warned: int
 
 
 class Life:
@@ -72,16 +73,18 @@ class Life:
     def mark(self) -> Mark:
         """Where it is, for back()."""
         self._marked = len(self.noticed)
-        return Mark(len(self.said()), self.lost, self._marked)
+        return Mark(len(self.said()), self.lost, self._marked, self._warned)
 
     def back(self, mark: Mark) -> None:
         """A restore has brought it back to where it was."""
-        self._seen(self._part.printed)  # what is there was another life
+        head = self._part.printed
+        if head != self._read_to:
+            self._seen(head)  # what is there was another life
         del self._said[mark.said :]
         self.lost = mark.lost
         self._marked = min(mark.noticed, len(self.noticed))
+        self._warned = mark.warned
         self.died_at = ()
-        self.look()
 
     def take(self, mark: Mark) -> str:
         """What it said since mark(), which it then has not said."""

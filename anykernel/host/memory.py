@@ -88,6 +88,8 @@ class UserMemory:
         self._free: dict[int, list[int]] = {}
         self._stretches = Stretches()
         self._saved: list[Allocated] = []
+        self._as_saved = False
+        """Nothing has changed since save() or restore()."""
 
     def alloc(self, size: int, align: int = 16) -> Buffer:
         """`size` bytes of any content, at a multiple of `align` (a power of two, at most 4096).
@@ -97,6 +99,7 @@ class UserMemory:
         if size < 0 or align < 1 or align & (align - 1) or align > 4096:
             raise UsageError(f"can't allocate {size} bytes of user memory aligned to {align}")
         order = max((max(size, align, 1) - 1).bit_length(), SMALLEST)
+        self._as_saved = False
         free = self._free.get(order)
         if free:
             try:
@@ -141,24 +144,29 @@ class UserMemory:
         """A snapshot was taken, inside those that there are."""
         self._stretches.save()
         self._saved.append(self._copy(self._top, self._odd, self._free))
+        self._as_saved = True
 
     def restore(self, snapshot: int) -> None:
         """Number `snapshot`, from 1, was restored.  Buffers made since then are no more, and to
         free them changes nothing; one that was freed since stays unused."""
         self._stretches.restore(snapshot)
-        del self._saved[snapshot:]
-        self._top, self._odd, self._free = self._copy(*self._saved[-1])
+        if not self._as_saved or snapshot < len(self._saved):
+            del self._saved[snapshot:]
+            self._top, self._odd, self._free = self._copy(*self._saved[-1])
+            self._as_saved = True
 
     def drop(self, snapshot: int) -> None:
         """Number `snapshot`, and those inside it, are no more."""
         self._stretches.drop(snapshot)
         del self._saved[snapshot - 1 :]
+        self._as_saved = False
 
     @staticmethod
     def _copy(top: int, odd: dict[int, int], free: dict[int, list[int]]) -> Allocated:
         return Allocated(top, dict(odd), {order: list(blocks) for order, blocks in free.items()})
 
     def _give_back(self, offset: int, order: int) -> None:
+        self._as_saved = False
         if order < 64:
             self._free.setdefault(order, []).append(offset)
             return

@@ -23,6 +23,11 @@ def refusal(result: int) -> str:
             "there is no room for another snapshot inside the others: restore() keeps the one it "
             "goes back to; drop() those that are over, or take them by `with kernel.snapshot():`"
         )
+    if result == -errno.ENOSPC:
+        return (
+            "the kernel sent more in answer than there is room for: give it fewer frames at once, "
+            "or look at what it sends with captured()"
+        )
     return os.strerror(-result)
 
 

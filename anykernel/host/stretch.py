@@ -55,7 +55,8 @@ class Stretches:
 
     def restore(self, snapshot: int) -> None:
         """Number `snapshot`, from 1, was restored, and those behind it are no more."""
-        for one in (self.now, *self._before[snapshot:]):
+        self.now.end()
+        for one in self._before[snapshot:]:
             one.end()
         del self._before[snapshot:]
         self.now = Stretch()

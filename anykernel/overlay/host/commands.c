@@ -14,34 +14,16 @@
 /* Rounds of waiting on the doorbell before sleeping: some 50 us. */
 #define SPIN_ROUNDS 2000
 
-/* Lets `count` frames from `in` arrive at once; `in` is moved behind them. */
-static void deliver(struct kernel *k, uint32_t dev, const uint8_t **in, uint64_t count)
+/* The frames that the command gives; false where they don't lie within the input area. */
+static bool take_frames(struct kernel *k, const struct hk_command *c)
 {
-	const uint8_t *end = *in;
-
-	while (count--) {
-		uint32_t length;
-
-		memcpy(&length, end, 4);
-		end += 4 + ((length + 3UL) & ~3UL);
-	}
-	k->rx = *in;
-	k->rx_end = end;
-	k->rx_dev = dev;
-	DESK->taken = 0;
-	run_interrupt(k, dev);
-	*in = end;
-	k->rx = k->rx_end = NULL;
-}
-
-/* True when `count` frames lie within the input area. */
-static bool frames_fit(uint64_t offset, uint64_t count)
-{
+	uint64_t offset = c->args[0];
 	uint32_t length;
 
 	if (offset > HK_IN_SIZE)
 		return false;
-	while (count--) {
+	k->rx = shm + HK_IN_AT + offset;
+	for (uint64_t count = c->args[1]; count; count--) {
 		if (offset + 4 > HK_IN_SIZE)
 			return false;
 		memcpy(&length, shm + HK_IN_AT + offset, 4);
@@ -49,38 +31,64 @@ static bool frames_fit(uint64_t offset, uint64_t count)
 			return false;
 		offset += 4 + ((length + 3UL) & ~3UL);
 	}
+	k->rx_end = shm + HK_IN_AT + offset;
+	k->rx_dev = c->slot;
+	DESK->taken = 0;
+	DESK->arrived = k->rx_end - k->rx;
 	return true;
+}
+
+/* One by one; in a network, where something else may be due in between, by a visit each. */
+static void deliver_alone(struct kernel *k, uint32_t dev)
+{
+	uint64_t at = 0, end;
+
+	if (!engine_has(k)) {
+		run_frames(k, dev);
+		return;
+	}
+	while ((end = frame_end(k, at))) {
+		DESK->taken = at;
+		DESK->arrived = at = end;
+		run_interrupt(k, dev);
+		answers_end(k);
+	}
+}
+
+static uint32_t inject(struct kernel *k, struct hk_command *c)
+{
+	if (!take_frames(k, c)) {
+		c->ret = -EINVAL;
+		return HK_BAD;
+	}
+	if (c->args[1])
+		run_interrupt(k, c->slot);
+	k->rx = k->rx_end = NULL;
+	return HK_OK;
 }
 
 static uint32_t exchange(struct kernel *k, struct hk_command *c)
 {
-	const uint8_t *in = shm + HK_IN_AT + c->args[0];
 	uint8_t *out = shm + HK_OUT_AT + c->args[2];
-	uint8_t *end = shm + HK_OUT_AT + HK_OUT_SIZE;
 
-	if (c->args[2] > HK_OUT_SIZE || !frames_fit(c->args[0], c->args[1])) {
+	if (c->args[2] > HK_OUT_SIZE || !c->args[1] || !take_frames(k, c)) {
 		c->ret = -EINVAL;
 		return HK_BAD;
 	}
 	/* For each frame: how many came out, then they. */
 	k->tx = out;
-	for (uint64_t i = 0; i < c->args[1]; i++) {
-		uint8_t *count = k->tx;
-
-		if (end - k->tx < 4) {
-			c->ret = -ENOSPC;
-			k->tx = NULL;
-			return HK_BAD;
-		}
-		k->tx += 4;
-		k->tx_end = end;
-		k->tx_count = 0;
-		deliver(k, c->slot, &in, 1);
-		memcpy(count, &k->tx_count, 4);
-	}
-	c->ret = k->tx - out;
+	k->tx_end = shm + HK_OUT_AT + HK_OUT_SIZE;
+	k->tx_full = false;
+	k->tx_answered = 0;
+	k->tx_wanted = c->args[1];
+	answers_begin(k);
+	deliver_alone(k, c->slot);
+	c->ret = k->tx_full ? -ENOSPC : k->tx - out;
 	k->tx = NULL;
-	return HK_OK;
+	k->rx = k->rx_end = NULL;
+	if (k->tx_answered != k->tx_wanted)
+		crash(k, HK_FAULT, DESK_DAMAGED);
+	return c->ret < 0 ? HK_BAD : HK_OK;
 }
 
 static uint32_t post(struct kernel *k, struct hk_command *c)
@@ -187,17 +195,8 @@ static uint32_t execute_one(struct kernel *k, struct hk_command *c)
 		return run_until(k, c->args[0]) ? HK_OK : HK_AGAIN;
 	case HK_SETTLE:
 		return settle(k, c->args[0]) ? HK_OK : HK_AGAIN;
-	case HK_INJECT: {
-		const uint8_t *in = shm + HK_IN_AT + c->args[0];
-
-		if (!frames_fit(c->args[0], c->args[1])) {
-			c->ret = -EINVAL;
-			return HK_BAD;
-		}
-		if (c->args[1])
-			deliver(k, c->slot, &in, c->args[1]);
-		return HK_OK;
-	}
+	case HK_INJECT:
+		return inject(k, c);
 	case HK_EXCHANGE:
 		return exchange(k, c);
 	case HK_SNAPSHOT:

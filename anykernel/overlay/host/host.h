@@ -71,7 +71,10 @@ struct kernel {
 	const uint8_t *rx, *rx_end;
 	uint32_t rx_dev;
 	uint8_t *tx, *tx_end;
-	uint32_t tx_count;
+	uint8_t *tx_counted;	/* where the number of answers to the present frame goes, */
+	uint32_t tx_count;	/* which are so many by now */
+	uint32_t tx_answered, tx_wanted;	/* frames: those that are over, and all */
+	bool tx_full;
 
 	int (*init)(const struct lib_host_ops *, const struct lib_boot *);
 	void (*run)(struct lib_event *);
@@ -143,6 +146,9 @@ uint64_t clock_now(struct kernel *k);
 void show_warnings(struct kernel *k);
 uint64_t clock_read(const struct kernel *k);	/* writes nothing */
 uint64_t next_random(uint64_t *state);
+/* Of exchanged frames: what is sent from now on answers the first, or the next one. */
+void answers_begin(struct kernel *k);
+void answers_end(struct kernel *k);
 struct ring wire_ring(void);
 void ring_add(const struct ring *ring, struct hk_frame about, const void *data);
 /* snapshot.c */
@@ -182,6 +188,8 @@ uint32_t run_call(struct kernel *k, struct hk_command *c, bool fresh);
 uint64_t run_idle(struct kernel *k);
 /* Frames have come to netdev `dev`: until idle at the present time. */
 void run_interrupt(struct kernel *k, uint32_t dev);
+/* They come one by one, each once the kernel is idle after the one before. */
+void run_frames(struct kernel *k, uint32_t dev);
 void catch_up(struct kernel *k);
 /* Lets time pass until `until`, 0: none.  False: the client is asked for something first. */
 bool run_until(struct kernel *k, uint64_t until);

@@ -170,6 +170,7 @@ struct passed {
 				 * data follows */
 };
 #define SENT (~0UL)
+#define ANSWERED (~1UL)	/* no frame: what follows answers the next that is exchanged */
 
 #define MAX_FRAME 0x20000	/* longer than any netdev's MTU allows */
 
@@ -189,12 +190,27 @@ static int32_t frame_at(const struct kernel *k, uint64_t at, const uint8_t **dat
 	return length;
 }
 
+uint64_t frame_end(const struct kernel *k, uint64_t at)
+{
+	const uint8_t *data;
+	int32_t length = frame_at(k, at, &data);
+
+	return length < 0 ? 0 : at + 4 + ((length + 3UL) & ~3UL);
+}
+
+/* The next that `dev` may pull, as frame_at(). */
+static int32_t frame_next(const struct kernel *k, uint32_t dev, const uint8_t **data)
+{
+	uint64_t at = DESK->taken;
+
+	return dev == k->rx_dev && at < DESK->arrived ? frame_at(k, at, data) : -1;
+}
+
 static int32_t op_netdev_next(void *host, uint32_t dev)
 {
-	struct kernel *k = caller(host);
 	const uint8_t *data;
 
-	return dev == k->rx_dev ? frame_at(k, DESK->taken, &data) : -1;
+	return frame_next(caller(host), dev, &data);
 }
 
 /* Room on the desk for `size` bytes of data, or NULL. */
@@ -216,9 +232,15 @@ static struct passed *leave_or_clear(struct kernel *k, uint32_t size)
 	if (p)
 		return p;
 	host_begin();
-	desk_clear(k);
+	if (!desk_clear(k))
+		crash(k, HK_FAULT, DESK_DAMAGED);
 	host_end(k);
 	return leave(size);
+}
+
+void desk_answered(struct kernel *k)
+{
+	*leave_or_clear(k, 0) = (struct passed){ .from = ANSWERED };
 }
 
 static void op_netdev_pull(void *host, uint32_t dev, void *to, uint32_t len)
@@ -226,7 +248,7 @@ static void op_netdev_pull(void *host, uint32_t dev, void *to, uint32_t len)
 	struct kernel *k = caller(host);
 	uint64_t at = DESK->taken;
 	const uint8_t *data;
-	int32_t length = dev == k->rx_dev ? frame_at(k, at, &data) : -1;
+	int32_t length = frame_next(k, dev, &data);
 	struct passed *p;
 
 	if (length < 0)
@@ -241,17 +263,48 @@ static void op_netdev_pull(void *host, uint32_t dev, void *to, uint32_t len)
 	DESK->taken = at + 4 + ((length + 3UL) & ~3UL);
 }
 
+/* Room for what an exchange gives back, or NULL. */
+static uint8_t *answer_room(struct kernel *k, size_t size)
+{
+	uint8_t *at = k->tx;
+
+	k->tx_full |= (size_t)(k->tx_end - at) < size;
+	if (k->tx_full)
+		return NULL;
+	k->tx += size;
+	return at;
+}
+
 /* A frame that nothing carries on. */
 static void sent(struct kernel *k, uint32_t dev, const void *frame, uint32_t len)
 {
-	size_t size = 4 + ((len + 3UL) & ~3UL);
+	uint8_t *at;
 
-	if (k->tx && dev == k->rx_dev && (size_t)(k->tx_end - k->tx) >= size) {
-		memcpy(k->tx, &len, 4);
-		memcpy(k->tx + 4, frame, len);
-		k->tx += size;
-		k->tx_count++;
-	}
+	if (!k->tx || dev != k->rx_dev)
+		return;
+	at = answer_room(k, 4 + ((len + 3UL) & ~3UL));
+	if (!at)
+		return;
+	memcpy(at, &len, 4);
+	memcpy(at + 4, frame, len);
+	k->tx_count++;
+}
+
+void answers_begin(struct kernel *k)
+{
+	k->tx_counted = answer_room(k, 4);
+	k->tx_count = 0;
+}
+
+void answers_end(struct kernel *k)
+{
+	if (!k->tx)
+		return;
+	if (k->tx_counted)
+		memcpy(k->tx_counted, &k->tx_count, 4);
+	k->tx_answered++;
+	if (k->tx_answered < k->tx_wanted)
+		answers_begin(k);
 }
 
 static void op_netdev_xmit(void *host, uint32_t dev, const void *frame, uint32_t len)
@@ -263,7 +316,8 @@ static void op_netdev_xmit(void *host, uint32_t dev, const void *frame, uint32_t
 		crash(k, HK_FAULT, "the kernel sends a frame, or by a netdev, that can't be");
 	if (engine_plugged(k, dev)) {
 		host_begin();
-		desk_clear(k);
+		if (!desk_clear(k))
+			crash(k, HK_FAULT, DESK_DAMAGED);
 		capture(k, dev, true, frame, len, k->state.now);
 		engine_transmit(k, dev, frame, len);
 		host_end(k);
@@ -277,11 +331,13 @@ static void op_netdev_xmit(void *host, uint32_t dev, const void *frame, uint32_t
 }
 
 /* The kernel may have written anything there. */
-void desk_clear(struct kernel *k)
+bool desk_clear(struct kernel *k)
 {
-	uint64_t end = DESK->used < DESK_ROOM ? DESK->used : DESK_ROOM, at = 0;
+	uint64_t end = DESK->used, at = 0;
 
 	DESK->used = 0;
+	if (end > DESK_ROOM)
+		return false;
 	while (end - at >= sizeof(struct passed)) {
 		/* Word by word, as they were written a moment ago: the CPU forwards such. */
 		const volatile struct passed *left = (const struct passed *)(DESK->frames + at);
@@ -289,19 +345,22 @@ void desk_clear(struct kernel *k)
 		const uint8_t *data = DESK->frames + at + sizeof(p);
 
 		at += sizeof(p);
+		if (p.from == ANSWERED) {
+			answers_end(k);
+			continue;
+		}
 		if (p.from == SENT) {
-			if (p.length > MAX_FRAME || p.length > end - at)
-				break;
+			if (p.length > MAX_FRAME || ((p.length + 7UL) & ~7UL) > end - at)
+				return false;
 			at += (p.length + 7UL) & ~7UL;
 		} else if (frame_at(k, p.from, &data) != (int32_t)p.length) {
-			break;
+			return false;
 		}
 		capture(k, p.dev, p.from == SENT, data, p.length, p.time);
 		if (p.from == SENT)
 			sent(k, p.dev, data, p.length);
-		if (at > end)
-			break;
 	}
+	return at == end;
 }
 
 static uint32_t op_netdev_room(void *host, uint32_t dev)

@@ -47,7 +47,7 @@ static int64_t stay_idle(struct visit *v)
 
 		if (err && v->post)
 			return err;
-		v->post = v->cancel = v->interrupt = false;
+		v->post = v->cancel = v->interrupt = v->alone = false;
 		event = DESK->event;
 		if (event.kind == LIB_EVENT_IDLE && event.deadline > clock_now(k))
 			break;
@@ -72,6 +72,13 @@ uint64_t run_idle(struct kernel *k)
 void run_interrupt(struct kernel *k, uint32_t dev)
 {
 	struct visit v = { .k = k, .interrupt = true, .dev = dev };
+
+	stay_idle(&v);
+}
+
+void run_frames(struct kernel *k, uint32_t dev)
+{
+	struct visit v = { .k = k, .alone = true, .dev = dev };
 
 	stay_idle(&v);
 }
@@ -151,6 +158,7 @@ void kernel_receive(struct kernel *k, uint32_t dev, const uint8_t *frame)
 	k->rx_end = frame + 4 + length;
 	k->rx_dev = dev;
 	DESK->taken = 0;
+	DESK->arrived = 4 + length;
 	kernel_interrupt(k, dev);
 	k->rx = k->rx_end = NULL;
 }

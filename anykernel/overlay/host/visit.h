@@ -23,10 +23,12 @@
 struct desk {
 	struct lib_event event;
 	uint64_t taken;		/* bytes of kernel.rx that the kernel has pulled */
+	uint64_t arrived;	/* bytes of kernel.rx that it may pull */
 	uint64_t used;		/* bytes of `frames` */
 	uint8_t frames[DESK_ROOM];	/* struct passed, data, padding to 8 bytes */
 };
 #define DESK ((struct desk *)DESK_AT)
+#define DESK_DAMAGED "a write over the frames that the kernel has sent or taken"
 
 /* Stacks that a kernel writes to: of the code that enters it, and of signal handlers. */
 #define DOOR_AT 0x1d1000000UL
@@ -60,13 +62,20 @@ static inline void host_end(const struct kernel *k)
 		keys_write(k->rights);
 }
 
-/* ops.c: takes what operations have left on the desk. */
-void desk_clear(struct kernel *k);
+/* ops.c: takes what operations have left on the desk.  False: something else has written
+ * there, and what followed is lost. */
+bool desk_clear(struct kernel *k);
+/* The end of the frame that lies at `at` of kernel.rx, or 0 where there is none. */
+uint64_t frame_end(const struct kernel *k, uint64_t at);
+/* At the door: the kernel is idle after a frame that came alone. */
+void desk_answered(struct kernel *k);
 
 /* What is done on a visit, in this order. */
 struct visit {
 	struct kernel *k;
 	bool interrupt;		/* netdev `dev` */
+	bool alone;		/* one by one: each frame when the kernel is idle after the one
+				 * before */
 	uint32_t dev;
 	bool post, cancel;	/* the call of `task` */
 	uint32_t task;
@@ -128,8 +137,8 @@ static inline int64_t visit(const struct visit *v)
 
 	running = v->k;
 	err = door(at_the_door, (uint64_t)v, 0, v->k->rights);
-	if (DESK->used)
-		desk_clear(v->k);
+	if (DESK->used && !desk_clear(v->k))
+		crash(v->k, HK_FAULT, DESK_DAMAGED);
 	running = before;
 	return err;
 }

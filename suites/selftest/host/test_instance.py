@@ -161,6 +161,27 @@ def test_no_frames(instance: Instance) -> None:
     instance.inject(0, [])
 
 
+def test_answers_without_room_are_an_error(instance: Instance) -> None:
+    """The fake sends a frame as often as its first byte says; 8 MiB have room."""
+    big = b"\xff" + bytes(59_999)
+    with pytest.raises(UsageError, match="sent more in answer than there is room for"):
+        instance.exchange(0, [b"\x01" * 60, big, b"\x01" * 60])
+    assert instance.exchange(0, [b"\x01" * 60]) == [[b"\x01" * 60]]
+
+
+def test_many_frames_and_answers_of_all_lengths(instance: Instance) -> None:
+    """More than the host's room for what a kernel has sent (256 KiB), between two frames or in
+    the middle of the answers to one."""
+    frames = [bytes([1 + n % 3]) + bytes(n * 7 % 3000) for n in range(1000)]
+    assert instance.exchange(0, frames) == [[frame] * frame[0] for frame in frames]
+    big = b"\x28" + bytes(40_001)
+    assert instance.exchange(0, [frames[5], big, frames[5]]) == [
+        [frames[5]] * 3,
+        [big] * 40,
+        [frames[5]] * 3,
+    ]
+
+
 def test_captured_frames(instance: Instance) -> None:
     instance.run(START + 5000)
     instance.inject(0, [b"\1a", b"\0b"])
