@@ -3,9 +3,6 @@
 
 from __future__ import annotations
 
-import os
-import pty
-import select
 import subprocess
 import sys
 import time
@@ -16,6 +13,7 @@ import pytest
 
 from anykernel.kernel import Kernel
 from suites.selftest.cli.test_commands import MAIN, fails, run
+from suites.selftest.terminal import ENOUGH, Terminal
 
 WITHOUT_IPYTHON = """
 import importlib.util
@@ -25,8 +23,6 @@ from anykernel.cli import main
 main()
 """
 CRASH = "kernel.inside.dev_open(None, None)"
-ENOUGH = 30
-"""Seconds in which a prompt answers on a busy machine."""
 
 
 def of(kernel: Kernel) -> tuple[str, str, str, str]:
@@ -122,124 +118,76 @@ def test_boot_takes_the_same_options(kernel: Kernel) -> None:
 # On a terminal
 
 
-class Terminal:
-    """A shell on a terminal of its own."""
-
-    def __init__(self, kernel: Kernel, code: str, home: Path) -> None:
-        self.terminal, its = pty.openpty()
-        environment = {**os.environ, "TERM": "dumb", "HOME": str(home)}
-        environment |= {"XDG_STATE_HOME": str(home / "state"), "IPYTHONDIR": str(home / "ipython")}
-        # setsid: Ctrl-C is for who has the terminal, as in a user's own.
-        self.process = subprocess.Popen(
-            [
-                "setsid",
-                "--ctty",
-                "--wait",
-                sys.executable,
-                "-c",
-                code,
-                "shell",
-                *of(kernel),
-            ],
-            stdin=its,
-            stdout=its,
-            stderr=its,
-            env=environment,
-        )
-        os.close(its)
-
-    def until(self, *texts: str) -> str:
-        """What it says until all of `texts` stood there."""
-        said, end = "", time.monotonic() + ENOUGH
-        while not all(text in said for text in texts):
-            left = max(0, end - time.monotonic())
-            assert select.select([self.terminal], [], [], left)[0], f"{texts} not in {said!r}"
-            said += os.read(self.terminal, 4096).decode(errors="replace")
-        return said
-
-    def type(self, text: str) -> None:
-        os.write(self.terminal, text.encode())
-
-    def interrupt(self) -> None:
-        """Ctrl-C until the prompt is back: Python may miss one that comes just before it waits
-        for a key."""
-        said, end = "", time.monotonic() + ENOUGH
-        while "KeyboardInterrupt" not in said or ">>> " not in said.rpartition("Interrupt")[2]:
-            assert time.monotonic() < end, said
-            self.type("\x03")
-            while select.select([self.terminal], [], [], 1)[0]:
-                said += os.read(self.terminal, 4096).decode(errors="replace")
-
-    def close(self) -> None:
-        os.close(self.terminal)
-        self.process.kill()
-        self.process.wait()
+def shell(kernel: Kernel, code: str, home: Path) -> Terminal:
+    return Terminal(
+        [sys.executable, "-c", code, "shell", *of(kernel)],
+        TERM="dumb",
+        HOME=str(home),
+        XDG_STATE_HOME=str(home / "state"),
+        IPYTHONDIR=str(home / "ipython"),
+    )
 
 
 @pytest.fixture
 def terminal(kernel: Kernel, tmp_path: Path) -> Iterator[Terminal]:
     """Python's own prompt."""
-    made = Terminal(kernel, WITHOUT_IPYTHON, tmp_path)
-    made.until("boots anew.", ">>> ")
-    yield made
-    made.close()
+    with shell(kernel, WITHOUT_IPYTHON, tmp_path) as made:
+        made.until("boots anew.", ">>> ")
+        yield made
 
 
 def test_tab_completes_and_lines_are_kept(terminal: Terminal, tmp_path: Path) -> None:
-    terminal.type("kernel.rele\t\r")
+    terminal.press("kernel.rele\t\r")
     terminal.until("6.", ">>> ")
-    terminal.type("\x04")
+    terminal.press("\x04")
     assert terminal.process.wait(ENOUGH) == 0
     assert (tmp_path / "state/anykernel/shell_history").read_text() == "kernel.release\n"
 
 
 def test_ctrl_c_at_the_prompt_keeps_it(terminal: Terminal) -> None:
     for _ in range(3):
-        terminal.type("1 + 1000000")
+        terminal.press("1 + 1000000")
         terminal.until("1000000")
         terminal.interrupt()
-    terminal.type("kernel.os.getpid() + 40\r")
+    terminal.press("kernel.os.getpid() + 40\r")
     terminal.until("41\r\n")
 
 
 def test_a_crash_is_told_once(terminal: Terminal) -> None:
-    terminal.type(CRASH + "\r")
+    terminal.press(CRASH + "\r")
     said = terminal.until("restart() gives a new kernel", ">>> ")
     assert "oops" in said and "dev_open" in said and "Traceback" not in said
-    terminal.type("kernel.os.getpid()\r")
+    terminal.press("kernel.os.getpid()\r")
     said = terminal.until("the kernel is dead, as was said", ">>> ")
     assert "dev_open" not in said
-    terminal.type("restart().os.getpid() + kernel.os.getpid() + 40\r")
+    terminal.press("restart().os.getpid() + kernel.os.getpid() + 40\r")
     terminal.until("42\r\n")
-    terminal.type(CRASH + "\r")
+    terminal.press(CRASH + "\r")
     assert "dev_open+" in terminal.until("restart() gives a new kernel", ">>> ")
 
 
 def test_ipython(kernel: Kernel, tmp_path: Path) -> None:
     """Its own completion and history; errors of ours as at Python's prompt."""
     pytest.importorskip("IPython", reason="pip install pytest-anykernel[shell]")
-    made = Terminal(kernel, "from anykernel.cli import main; main()", tmp_path)
-    try:
+    with shell(kernel, "from anykernel.cli import main; main()", tmp_path) as made:
         made.until("boots anew.", "In [1]:")
-        made.type(CRASH + "\r")
+        made.press(CRASH + "\r")
         said = made.until("restart() gives a new kernel", "In [2]:")
         assert "dev_open+" in said and "Traceback" not in said
-        made.type("restart().os.getpid() + kernel.os.getpid() + 40\r")
+        made.press("restart().os.getpid() + kernel.os.getpid() + 40\r")
         made.until("42", "In [3]:")
-        made.type("exit\r")
+        made.press("exit\r")
         assert made.process.wait(ENOUGH) == 0
-    finally:
-        made.close()
 
 
 def test_ctrl_c_ends_a_call_and_keeps_the_kernel(terminal: Terminal) -> None:
-    terminal.type("kernel.write_text('/tmp/x', 'kept')\r")
+    terminal.press("kernel.write_text('/tmp/x', 'kept')\r")
     terminal.until(">>> ")
-    terminal.type("kernel.clock.advance(1e9)\r")
+    terminal.press("kernel.clock.advance(1e9)\r")
     terminal.until("\n")
     time.sleep(1)  # it is in the call, or will be: it would take minutes
-    terminal.type("\x03")
+    terminal.press("\x03")
     said = terminal.until("KeyboardInterrupt", ">>> ")
     assert "Traceback" not in said
-    terminal.type("kernel.read_text('/tmp/x'), kernel.os.getpid() + 40\r")
+    terminal.press("kernel.read_text('/tmp/x'), kernel.os.getpid() + 40\r")
     terminal.until("('kept', 41)")

@@ -4,17 +4,15 @@
 from __future__ import annotations
 
 import os
-import pty
-import select
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
 
 from anykernel.kernel import Kernel
 from suites.selftest.cli.test_commands import MAIN, run
+from suites.selftest.terminal import ENOUGH, Terminal
 
 
 def shell(script: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -65,28 +63,15 @@ def test_a_shell_exits_as_its_script_says(kernel: Kernel) -> None:
     assert run("shell", *of(kernel), stdin="exit(3)\n").returncode == 3
 
 
-def until(terminal: int, text: str) -> str:
-    said = ""
-    end = time.monotonic() + 30
-    while text not in said:
-        assert select.select([terminal], [], [], max(0, end - time.monotonic()))[0], said
-        said += os.read(terminal, 4096).decode(errors="replace")
-    return said
-
-
 @pytest.mark.usefixtures("own_cache")
 def test_a_build_on_a_terminal(tiny_tree: Path) -> None:
     """The bar is on stderr, and gone when the work is done; stdout is for programs."""
     (tiny_tree / "slowly").write_text("sleep 0.5")
-    mine, its = pty.openpty()
     argv = [*MAIN, "build", "--quiet", "--source", str(tiny_tree)]
-    process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=its)
-    os.close(its)
-    said = until(mine, "vmlinux")
-    with pytest.raises(OSError):  # it is closed
-        until(mine, "more")
-    assert process.communicate(timeout=30)[0].decode().endswith("/liblinux-6.1.999.so\n")
-    os.close(mine)
+    with Terminal(argv, setsid=False, output=subprocess.PIPE) as terminal:
+        said = terminal.until("vmlinux") + terminal.heard()
+        out = terminal.process.communicate(timeout=ENOUGH)[0].decode()
+    assert out.endswith("/liblinux-6.1.999.so\n")
     assert "%" in said
 
 
