@@ -261,14 +261,15 @@ def gdb(pid: int | None, execute: tuple[str, ...], only_print: bool) -> None:
     Without PID: to the only one, or a list. The kernel stands still meanwhile, and its budget does
     not run out. In gdb, `crash` shows a kernel that has crashed as it was then.
     """
-    from anykernel.cli import gdb as debugger
-    from anykernel.host.gdb import by_hand, of_process
+    from anykernel.cli.processes import choose
+    from anykernel.host.gdb import attach, by_hand, of_process
 
-    chosen = debugger.choose(pid)
+    chosen = choose(pid)
+    images = of_process(chosen)
     if only_print:
-        click.echo(by_hand(chosen, of_process(chosen)))
+        click.echo(by_hand(chosen, images))
     else:
-        debugger.attach(chosen, list(execute))
+        attach(chosen, images, execute)
 
 
 cli.add_command(cache)

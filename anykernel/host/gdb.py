@@ -16,7 +16,6 @@ from anykernel.errors import ToolError, UsageError
 
 if TYPE_CHECKING:
     from anykernel.host.process import Host
-    from anykernel.host.report import CrashReport
 
 YAMA = Path("/proc/sys/kernel/yama/ptrace_scope")
 MAPPED = re.compile(r"([0-9a-f]+)-\S+ r-xp 0+ \S+ \d+ +(/.*/(?:liblinux-[^/]*|unit)\.so)$")
@@ -27,17 +26,7 @@ MACHINE = (
     # takes too long, and to catch a crash: gdb would stop at each.
     "handle SIGSEGV SIGBUS SIGALRM nostop noprint pass",
 )
-CRASH = """\
-define crash
-  set $rip = {ip}
-  set $rsp = {sp}
-  set $rbp = {bp}
-  backtrace
-end
-document crash
-Shows the kernel at the moment of its crash: backtrace, up, info locals ... Don't go on from there.
-end
-"""
+CRASH = Path(__file__).with_name("crash.gdb")
 
 
 class Symbols(NamedTuple):
@@ -88,6 +77,7 @@ def refused(pid: int) -> str:
 
 def command(pid: int, images: Sequence[Symbols], execute: Sequence[str] = ()) -> list[str]:
     """The command line of a gdb that attaches to `pid`; what a shell takes is shlex.join() of it.
+    There, the command `crash` shows the last crash.
 
     execute: commands of gdb that are to follow.
     """
@@ -96,15 +86,9 @@ def command(pid: int, images: Sequence[Symbols], execute: Sequence[str] = ()) ->
     # Their lines are in files that are seen from the objects beside them.
     told = [f"directory {_quoted(one.vmlinux.parent / 'objects')}" for one in images]
     told += [f"add-symbol-file {_quoted(one.vmlinux)} -o {one.base:#x}" for one in images]
-    for line in [*MACHINE, *told, *execute]:
+    for line in [*MACHINE, f"source {CRASH}", *told, *execute]:
         argv += ["-ex", line]
     return argv
-
-
-def at_crash(report: CrashReport) -> str:
-    """A script of gdb that defines the command `crash`."""
-    of = report.registers
-    return CRASH.format(ip=hex(of["ip"]), sp=hex(of["sp"]), bp=hex(of["bp"]))
 
 
 def attach(pid: int, images: Sequence[Symbols], execute: Sequence[str] = ()) -> None:

@@ -5,9 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -49,18 +47,12 @@ def _stop(lease: Lease, what: str) -> None:
 
     pid, images = lease.host.pid, gdb.of_host(lease.host)
     print(f"\n>>> {what}\n>>> gdb on process {pid}; the test goes on when you leave it", flush=True)
-    reports = [one.crash for one in lease.host.instances if one.crash is not None]
-    with tempfile.TemporaryDirectory() as folder:
-        execute = []
-        if reports:
-            script = Path(folder, "crash.gdb")
-            script.write_text(gdb.at_crash(reports[0]))
-            execute = [f"source {script}", "crash"]
-        try:
-            with _interrupts_are_gdbs():
-                gdb.attach(pid, images, execute)
-        except AnykernelError as error:
-            print(f">>> {error}\n>>> by hand: {gdb.by_hand(pid, images)}", flush=True)
+    crashed = any(one.crash is not None for one in lease.host.instances)
+    try:
+        with _interrupts_are_gdbs():
+            gdb.attach(pid, images, ["crash"] if crashed else [])
+    except AnykernelError as error:
+        print(f">>> {error}\n>>> by hand: {gdb.by_hand(pid, images)}", flush=True)
 
 
 @contextlib.contextmanager

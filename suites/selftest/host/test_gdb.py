@@ -51,11 +51,10 @@ def test_it_attaches_and_the_kernel_goes_on(kernel: Kernel) -> None:
 
 @pytest.mark.kernel(allow_crash=True)
 def test_a_crash_can_be_seen(kernel: Kernel) -> None:
-    with pytest.raises(KernelCrash) as caught:
+    with pytest.raises(KernelCrash):
         kernel.inside.memset(16, 0, 16)
     pid = host_of(kernel)
-    script = [line for line in gdb.at_crash(caught.value.report).splitlines() if "set" in line]
-    said = run(pid, gdb.of_process(pid), *script, "backtrace 4")
+    said = run(pid, gdb.of_process(pid), "crash")
     frames = [line for line in said.splitlines() if line.startswith("#")]
     assert "memset" in frames[0], said
     assert any(" in " in line for line in frames[1:]), said
@@ -66,6 +65,7 @@ def test_paths_with_blanks_and_quotes() -> None:
     argv = gdb.command(17, [image])
     assert r'add-symbol-file "/a b/the \"new\" one/vmlinux" -o 0x200000000' in argv
     assert argv[argv.index("-p") + 1] == "17"
+    assert any(one.startswith("source ") and Path(one[7:]).is_file() for one in argv)
     assert "'" in gdb.by_hand(17, [image])
 
 

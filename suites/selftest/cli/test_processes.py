@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import pytest
 
-from anykernel.cli import gdb
+from anykernel.cli import processes
 from anykernel.errors import KernelCrash, UsageError
 from anykernel.kernel import Kernel
 from suites.selftest.cli.test_commands import MAIN, fails, run
@@ -23,22 +23,22 @@ def host_of(kernel: Kernel) -> int:
 
 def test_running_kernels_are_listed(kernel_factory: Callable[..., Kernel]) -> None:
     mine = {host_of(kernel_factory()), host_of(kernel_factory())}
-    found = {one.pid: one for one in gdb.running()}
+    found = {one.pid: one for one in processes.running()}
     assert mine <= found.keys()
     for pid in mine:
         assert found[pid].seconds >= 0 and "python" in found[pid].owner
     with pytest.raises(UsageError, match=r"which process\? anykernel gdb PID") as caught:
-        gdb.choose(None)
+        processes.choose(None)
     assert all(str(pid) in str(caught.value) for pid in mine)
 
 
 def test_the_only_one_needs_no_number(monkeypatch: pytest.MonkeyPatch) -> None:
-    one = gdb.Running(17, "pytest", 1.0)
-    monkeypatch.setattr(gdb, "running", lambda: iter([one]))
-    assert gdb.choose(None) == 17 and gdb.choose(18) == 18
-    monkeypatch.setattr(gdb, "running", lambda: iter([]))
+    one = processes.Running(17, "pytest", 1.0)
+    monkeypatch.setattr(processes, "running", lambda: iter([one]))
+    assert processes.choose(None) == 17 and processes.choose(18) == 18
+    monkeypatch.setattr(processes, "running", lambda: iter([]))
     with pytest.raises(UsageError, match="no kernel of yours runs on this machine: start one"):
-        gdb.choose(None)
+        processes.choose(None)
 
 
 def test_what_is_no_kernel() -> None:

@@ -1,39 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0
-"""`anykernel gdb`: which kernels run on this machine, and a debugger on one of them."""
+"""`anykernel gdb`: which kernels run on this machine."""
 
 from __future__ import annotations
 
 import os
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from anykernel.errors import UsageError
-from anykernel.host import gdb
 
 PROC = Path("/proc")
 NAMES = ("anykernel-host", "anykernel-ns3")
-CRASH = """\
-define crash
-  set $number = ((struct hk_header *) shm)->crashed
-  if $number == 0
-    printf "no kernel of this process has crashed\\n"
-  else
-    set $about = kernels[$number - 1].shared
-    printf "%s\\n", $about->what
-    set $rip = $about->ip
-    set $rsp = $about->sp
-    set $rbp = $about->bp
-    backtrace
-  end
-end
-document crash
-Shows the kernel at the moment of its crash: backtrace, up, info locals ... Don't go on from there.
-end
-"""
-"""By the host program's own names: what it wrote of the last crash."""
 
 
 @dataclass(frozen=True)
@@ -84,11 +63,3 @@ def choose(pid: int | None) -> int:
         )
     lines = [f"  {one.pid:>8}  {one.seconds:8.0f} s  {one.owner}" for one in found]
     raise UsageError("which process? anykernel gdb PID\n" + "\n".join(lines))
-
-
-def attach(pid: int, execute: list[str]) -> None:
-    """gdb on this terminal.  Raises UsageError, ToolError."""
-    with tempfile.NamedTemporaryFile("w", suffix=".gdb") as script:
-        script.write(CRASH)
-        script.flush()
-        gdb.attach(pid, gdb.of_process(pid), [f"source {script.name}", *execute])
