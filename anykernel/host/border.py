@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import struct
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -27,6 +28,8 @@ MAX_TASKS = 256
 MAX_NETDEVS = 256
 SIGNALS = 65
 PAGE = 4096
+HEADS = struct.Struct("<Q8xQ")
+"""struct hk_kernel: console_head, console_seen, capture_head."""
 
 
 class Signal(NamedTuple):
@@ -218,6 +221,8 @@ class Part:
         c = border.c
         self.at = c.HK_KERNELS_AT + index * c.HK_KERNEL_SIZE
         self._printed = 0
+        at = self.at + border.ffi.offsetof("struct hk_kernel", "console_head")
+        self._heads = border.view[at : at + HEADS.size]
         self._place: Place | None = None
         ring = border.view[self.at + c.HK_CAPTURE_AT :][: c.HK_CAPTURE_SIZE]
         self.capture = Ring(
@@ -261,6 +266,14 @@ class Part:
         return self._place
 
     # -- the console ----------------------------------------------------------------------
+
+    def heads(self) -> tuple[int, int]:
+        """`printed` and `capture.head`: at once, as each restore wants both."""
+        printed, captured = HEADS.unpack(self._heads)
+        if not self._printed <= printed < ENDLESS or not self.capture.goes_to(captured):
+            return self.printed, self.capture.head  # one of them is an error
+        self._printed = printed
+        return printed, captured
 
     @property
     def printed(self) -> int:

@@ -68,11 +68,11 @@ class Captures:
             self._sinks = [ref for ref, _ in listening]
             self.record(True)
 
-    def forget(self) -> None:
-        """last() begins here."""
+    def forget(self, head: int) -> None:
+        """last() begins here: the ring's head is `head`."""
         if self._sinks:
             self.drain()
-        self._since = self._ring.head
+        self._since = head
 
     def last(self, dev: int | None) -> list[Frame]:
         """The last frames, of one netdev or of all, as far as the ring holds them."""

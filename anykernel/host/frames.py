@@ -89,10 +89,16 @@ class Ring:
     def head(self) -> int:
         """Bytes that were ever written; it never goes back."""
         head = int(getattr(self._owner, self._names[0]))
-        if not self._seen <= head < 1 << 62:
+        if not self.goes_to(head):
             raise self._lie(f"{self._where}_head", head, f"at least {self._seen}, as it was before")
-        self._seen = head
         return head
+
+    def goes_to(self, head: int) -> bool:
+        """Notes its head; False where it can't be that."""
+        if not self._seen <= head < 1 << 62:
+            return False
+        self._seen = head
+        return True
 
     def whole_from(self, position: int) -> None:
         """Raises BorderError when what lies behind `position`, for which the host was to wait, has

@@ -56,8 +56,8 @@ class Instance:
         host.full[index + 1] = self._captures.drain
         self._call_buffer: Buffer | None = None
         self._op = 0
-        self._devs: set[int] = set()
-        self._levels: list[tuple[set[int], Mark]] = []
+        self._devs: frozenset[int] = frozenset()
+        self._levels: list[tuple[frozenset[int], Mark]] = []
         self.life = Life(host, index)
         self._command = host.commands[0]
         self._in_view = host.view[c.HK_IN_AT : c.HK_IN_AT + c.HK_IN_SIZE]
@@ -195,13 +195,13 @@ class Instance:
             ifindex = self.syscall(LIB_SYS_NETDEV_ADD, buffer.address)
         if ifindex < 0:
             raise call_error(ifindex, f"netdev {name}")
-        self._devs.add(dev)
+        self._devs |= {dev}
         return dev, self._border.below("the ifindex of a new netdev", ifindex, 1 << 31)
 
     @atomic
     def netdev_del(self, dev: int) -> None:
         self._checked(self.syscall(LIB_SYS_NETDEV_DEL, dev))
-        self._devs.discard(dev)
+        self._devs -= {dev}
 
     @atomic
     def netdev_carrier(self, dev: int, up: bool) -> None:
@@ -250,7 +250,7 @@ class Instance:
         """The frames since the last call that cleared, as far as the ring holds them."""
         frames = self._captures.last(dev)
         if clear:
-            self._captures.forget()
+            self._captures.forget(self._part.capture.head)
         return frames
 
     # -- snapshots ------------------------------------------------------------------------
@@ -271,7 +271,7 @@ class Instance:
         if depth != len(self._levels) + 1:
             should = str(len(self._levels) + 1)
             raise self._border.lie("the number of a new snapshot", depth, should)
-        self._levels.append((set(self._devs), self.life.mark()))
+        self._levels.append((self._devs, self.life.mark()))
         self.user.save()
         return depth
 
@@ -279,7 +279,8 @@ class Instance:
         """Back to a snapshot, which stays; deeper ones are dropped.  A crashed kernel lives
         again.  Raises UsageError."""
         with self.lock:
-            self._check_snapshot(snapshot)
+            if not 1 <= snapshot <= len(self._levels):
+                raise self._no_snapshot(snapshot)
             command = self._fill(self._c.HK_RESTORE, 0)
             command.args[0] = snapshot
             self._go(command, "restore")
@@ -287,18 +288,21 @@ class Instance:
 
     def came_back(self, snapshot: int) -> None:
         """The host has restored it, perhaps with other kernels."""
-        del self._levels[snapshot:]
-        devs, mark = self._levels[-1]
-        self._devs = set(devs)
+        levels = self._levels
+        if len(levels) > snapshot:
+            del levels[snapshot:]
+        self._devs, mark = levels[-1]
         self._border.crashed.discard(self.index)
-        self._captures.forget()
+        printed, captured = self._part.heads()
+        self._captures.forget(captured)
         self.user.restore(snapshot)
-        self.life.back(mark)
+        self.life.back(mark, printed)
 
     @atomic
     def drop(self, snapshot: int) -> None:
         """Forgets a snapshot and deeper ones; the kernel stays as it is.  Raises UsageError."""
-        self._check_snapshot(snapshot)
+        if not 1 <= snapshot <= len(self._levels):
+            raise self._no_snapshot(snapshot)
         self.command("HK_FORGET", 0, snapshot)
         self.dropped(snapshot)
 
@@ -307,11 +311,8 @@ class Instance:
         del self._levels[snapshot - 1 :]
         self.user.drop(snapshot)
 
-    def _check_snapshot(self, snapshot: int) -> None:
-        if not 1 <= snapshot <= len(self._levels):
-            raise UsageError(
-                f"there is no snapshot {snapshot}: this kernel has {len(self._levels)}"
-            )
+    def _no_snapshot(self, snapshot: int) -> UsageError:
+        return UsageError(f"there is no snapshot {snapshot}: this kernel has {len(self._levels)}")
 
     # -- its memory -----------------------------------------------------------------------
 

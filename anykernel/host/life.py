@@ -75,15 +75,15 @@ class Life:
         self._marked = len(self.noticed)
         return Mark(len(self.said()), self.lost, self._marked, self._warned)
 
-    def back(self, mark: Mark) -> None:
-        """A restore has brought it back to where it was."""
-        head = self._part.printed
-        if head != self._read_to:
-            self._seen(head)  # what is there was another life
-        del self._said[mark.said :]
-        self.lost = mark.lost
-        self._marked = min(mark.noticed, len(self.noticed))
-        self._warned = mark.warned
+    def back(self, mark: Mark, printed: int) -> None:
+        """A restore has brought it back to where it was; it has printed so many bytes."""
+        if printed != self._read_to:
+            self._seen(printed)  # what is there was another life
+        said, self.lost, noticed, self._warned = mark
+        if len(self._said) > said:
+            del self._said[said:]
+        here = len(self.noticed)
+        self._marked = noticed if noticed < here else here
         self.died_at = ()
 
     def take(self, mark: Mark) -> str:

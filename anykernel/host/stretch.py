@@ -41,8 +41,16 @@ class Stretches:
     """The present stretch, and those before each of the snapshots that there are."""
 
     def __init__(self) -> None:
-        self.now = Stretch()
+        self._now: Stretch | None = None
+        """None: nobody has asked for it yet."""
         self._before: list[Stretch] = []
+
+    @property
+    def now(self) -> Stretch:
+        """The present stretch."""
+        if self._now is None:
+            self._now = Stretch()
+        return self._now
 
     def __len__(self) -> int:
         """How many snapshots there are."""
@@ -51,15 +59,17 @@ class Stretches:
     def save(self) -> None:
         """A snapshot was taken."""
         self._before.append(self.now)
-        self.now = Stretch()
+        self._now = None
 
     def restore(self, snapshot: int) -> None:
         """Number `snapshot`, from 1, was restored, and those behind it are no more."""
-        self.now.end()
-        for one in self._before[snapshot:]:
-            one.end()
-        del self._before[snapshot:]
-        self.now = Stretch()
+        if self._now is not None:
+            self._now.end()
+            self._now = None
+        if len(self._before) > snapshot:
+            for one in self._before[snapshot:]:
+                one.end()
+            del self._before[snapshot:]
 
     def drop(self, snapshot: int) -> None:
         """Number `snapshot` and those behind it are no more; nothing was restored."""
@@ -67,7 +77,7 @@ class Stretches:
         for one in (*later, self.now):
             one.join(earlier)
         del self._before[snapshot - 1 :]
-        self.now = earlier
+        self._now = earlier
 
 
 class Since(Generic[T]):

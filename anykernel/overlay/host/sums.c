@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Sums tell of damage to what snapshots have saved, where no protection key keeps kernels
- * from writing there: those of all pages that are copied back; and, anywhere, of one of
- * them after each restore.
+ * from writing there: those of all pages that are copied back, and of one of them after each
+ * restore; with keys, of one after each sixteenth.
  */
 #include <errno.h>
 #include <stdio.h>
 
 #include "snapshot.h"
+#include "visit.h"
 
 static uint64_t mix(uint64_t sum, uint64_t word)
 {
@@ -85,9 +86,10 @@ void check_sample(struct kernel *k)
 	uint32_t first = k->levels[k->depth].first, count = k->saved_count - first;
 	struct saved_page s;
 
-	if (!count)
+	k->sample++;
+	if (!count || (keys_on && k->sample % 16))
 		return;
-	s = k->saved[first + k->sample++ % count];
+	s = k->saved[first + k->sample / (keys_on ? 16 : 1) % count];
 	if (s.page >= page_count(k) || s.sum != saved_sum(s, page_at(k, s.page)))
 		damaged(k, "a restored page");
 }
