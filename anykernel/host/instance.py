@@ -30,9 +30,12 @@ LIB_SYS_NETDEV_CARRIER = 0x10003
 LIB_SYS_SHOW_TASKS = 0x10004
 LIB_SYS_CALL = 0x10005
 LIB_CALL_ARGS = 12
-CALL_WORDS = LIB_CALL_ARGS + 2
-CALL = struct.Struct(f"<{CALL_WORDS}Q")
+NO_WORDS = (0,) * (LIB_CALL_ARGS + 2)
+CALL = struct.Struct(f"<{len(NO_WORDS)}Q")
 RESULT = struct.Struct("<2Q")
+NO_ARGS = (0,) * 6
+ARGS = struct.Struct("<6Q")
+"""hk_command.args."""
 LIB_ABI_VERSION = 1
 LIB_TASK_USER = 1
 LIB_TASK_EXITED = 3
@@ -60,6 +63,8 @@ class Instance:
         self._levels: list[tuple[frozenset[int], Mark]] = []
         self.life = Life(host, index)
         self._command = host.commands[0]
+        args = c.HK_COMMANDS_AT + host.ffi.offsetof("struct hk_command", "args")
+        self._args = host.view[args : args + ARGS.size]
         self._in_view = host.view[c.HK_IN_AT : c.HK_IN_AT + c.HK_IN_SIZE]
         self._out_view = host.view[c.HK_OUT_AT : c.HK_OUT_AT + c.HK_OUT_SIZE]
 
@@ -74,14 +79,18 @@ class Instance:
         with self.lock:  # not by @atomic, which would cost the hottest of all a call
             command = self._fill(self._c.HK_SYSCALL, task)
             command.nr = nr
-            arguments = command.args
-            for position, value in enumerate(args):
-                arguments[position] = value & 0xFFFFFFFFFFFFFFFF
-            for position in range(len(args), 6):
-                arguments[position] = 0
+            self._give(args)
             command.timeout = _timeout_ns(timeout)
             self._go(command, f"system call {nr}")
             return self._result(command)
+
+    def _give(self, args: tuple[int, ...]) -> None:
+        """The arguments of a system call: any numbers, of which 64 bits count."""
+        try:
+            ARGS.pack_into(self._args, 0, *args, *NO_ARGS[len(args) :])
+        except struct.error:
+            words = [value & 0xFFFFFFFFFFFFFFFF for value in args]
+            ARGS.pack_into(self._args, 0, *words, *NO_ARGS[len(args) :])
 
     @atomic
     def post(self, nr: int, *args: int, task: int) -> int | None:
@@ -89,9 +98,7 @@ class Instance:
         result if it is over then, or None.  Raises as syscall()."""
         command = self._fill(self._c.HK_POST, task)
         command.nr = nr
-        for position in range(6):
-            value = args[position] if position < len(args) else 0
-            command.args[position] = value & 0xFFFFFFFFFFFFFFFF
+        self._give(args)
         self._go(command, f"system call {nr}")
         if command.extra == LIB_TASK_EXITED:
             self.poll(task)  # gives its slot back
@@ -137,7 +144,7 @@ class Instance:
         if buffer is None or not buffer.alive:
             buffer = self._call_buffer = self.user.alloc(CALL.size)
         view = buffer.view
-        CALL.pack_into(view, 0, *words, *(0 for _ in range(CALL_WORDS - len(words))))
+        CALL.pack_into(view, 0, *words, *NO_WORDS[len(words) :])
         result = self.syscall(LIB_SYS_CALL, address, buffer.address)
         while more is not None and (request := more(result)) is not None:
             result = self.syscall(*request)
