@@ -102,6 +102,15 @@ static void need_half(uint32_t offset, uint32_t value, uint32_t mask)
 	need(BPF_JEQ, value);
 }
 
+/* The code that makes the call ends at `ip`. */
+static void need_from(uint64_t ip)
+{
+	uint32_t offset = offsetof(struct seccomp_data, instruction_pointer);
+
+	need_half(offset, ip, ~0U);
+	need_half(offset + 4, ip >> 32, ~0U);
+}
+
 /* The number of the page in `argument`, of which there may be 2^32. */
 static void load_page(int argument)
 {
@@ -159,6 +168,8 @@ static void add_row(const struct row *row, const struct layout *layout)
 		need_half(low_half(c->argument), value, c->mask);
 		need_half(low_half(c->argument) + 4, value >> 32, c->mask >> 32);
 	}
+	if (row->nr == SYS_rt_sigreturn)
+		need_from((uint64_t)after_sigaction_end);
 	if (row->place != ANYWHERE)
 		need_place(row->place, layout);
 	emit(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
@@ -195,6 +206,7 @@ static void build(const struct layout *at, int image_fd)
 		  { { 2, PROT_READ | PROT_WRITE, ALL }, { 3, code_key, ALL } } },
 		{ SYS_mprotect, true, CODE,
 		  { { 2, PROT_READ | PROT_EXEC, ALL }, { 3, code_key, ALL } } },
+		/* The end of a signal's handler. */
 		{ SYS_rt_sigreturn, true, ANYWHERE, {} },
 		/* Where the machine's clock can't be read without a call. */
 		{ SYS_clock_gettime, true, ANYWHERE, { { 0, CLOCK_MONOTONIC, INT } } },

@@ -167,6 +167,9 @@ uint64_t memory_hash(struct kernel *k);
 struct kernel *snapshot_owner(const uint8_t *address);
 /* fault.c */
 void faults_install(void);
+/* The signal goes to on_signal(); flags: of sigaction(2). */
+void signal_take(int signo, unsigned long flags);
+extern const char after_sigaction[], after_sigaction_end[];
 /* crash.c */
 struct crash_context {
 	enum hk_crash kind;

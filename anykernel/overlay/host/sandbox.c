@@ -63,14 +63,12 @@ void on_watch(void)
 /* A thread of the parent made us, and may end long before the process does. */
 static void watch_parent(void)
 {
-	struct sigaction sa = { .sa_sigaction = signal_door,
-				.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART };
 	struct sigevent event = { .sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGURG };
 	struct itimerspec often = { { 0, WATCH_NS }, { 0, WATCH_NS } };
 	int timer;
 
-	if (sigaction(SIGURG, &sa, NULL) ||
-	    syscall(SYS_timer_create, CLOCK_MONOTONIC, &event, &timer) ||
+	signal_take(SIGURG, SA_RESTART);
+	if (syscall(SYS_timer_create, CLOCK_MONOTONIC, &event, &timer) ||
 	    syscall(SYS_timer_settime, timer, 0, &often, NULL))
 		die("a timer that looks after the parent");
 }

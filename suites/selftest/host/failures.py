@@ -172,7 +172,7 @@ ONCE = [
     Way("interrupt_0x80", 'asm volatile("int $0x80" :: "a"(20)); return 0;', "sandbox oops"),
     Way("sysenter", 'asm volatile("push %%rbp; mov %%rsp, %%rbp; sysenter" :: "a"(20)); return 0;',
         "sandbox oops", stack=False),
-    Way("sigreturn", "return machine(15, 0, 0, 0);", "oops died", stack=False),
+    Way("sigreturn", "return machine(15, 0, 0, 0);", "sandbox"),
     Way("exit_code_of_the_host", "return ((long (*)(void))0x555555554000)();", "oops"),
     # ends
     Way("restart", 'kernel_restart("on purpose"); return 0;', "halt"),
