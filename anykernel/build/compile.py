@@ -63,8 +63,6 @@ def compile_c(
     What it says of its source is the same wherever that, the image and `to` lie.  Raises
     BuildError with what the compiler said.
     """
-    # What was edited just now is in no cache, and to look costs.
-    compiler = ["ccache", "gcc"] if cached and shutil.which("ccache") else ["gcc"]
     where = folder or image.objects
     # As in the build's own folder: types are found below "objects" beside the image.
     extra = [*extra, f"-fdebug-prefix-map={os.path.realpath(where)}={OBJECTS}"]
@@ -73,7 +71,9 @@ def compile_c(
     else:
         seen = str(source)
         extra.append(f"-ffile-prefix-map={source.parent}=.")
-    argv = [*compiler, *flags_of(image, like), *extra, "-c", "-o", str(to), seen]
+    # What was edited just now is in no cache, and to look costs.
+    begin = compiler() if cached else ["gcc"]
+    argv = [*begin, *flags_of(image, like), *extra, "-c", "-o", str(to), seen]
     try:
         # The generated headers are found below the current folder.
         proc.run(argv, cwd=where, env=environment(image.root))
@@ -84,6 +84,21 @@ def compile_c(
             returncode=error.returncode,
             tail=own_paths(error.tail, image.tree),
         ) from None
+
+
+def compiler() -> list[str]:
+    """gcc, through ccache where there is one that can write to its folder."""
+    usable = shutil.which("ccache") is not None and not ccache_refused()
+    return ["ccache", "gcc"] if usable else ["gcc"]
+
+
+def ccache_refused() -> str:
+    """Why ccache could keep nothing; empty where it can."""
+    folder = settings().ccache_dir
+    existing = next(one for one in (folder, *folder.parents) if one.exists())
+    if existing.is_dir() and os.access(existing, os.W_OK | os.X_OK):
+        return ""
+    return f"{existing} can't be written to"
 
 
 def environment(root: Path) -> dict[str, str | None]:

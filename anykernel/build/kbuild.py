@@ -6,7 +6,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import shutil
 import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,7 +13,7 @@ from pathlib import Path
 from anykernel import proc
 from anykernel.build import kconfig
 from anykernel.build.beside import OBJECTS
-from anykernel.build.compile import environment
+from anykernel.build.compile import compiler, environment
 from anykernel.build.compose import own_paths
 from anykernel.errors import BuildError, ToolError
 from anykernel.settings import settings
@@ -69,8 +68,8 @@ def ask(build: Path, target: str) -> None:
 
 def _command(build: Path, targets: Sequence[str]) -> tuple[list[str], dict[str, str | None]]:
     """The arguments, and what is changed in the environment; None: it isn't there."""
-    compiler = "ccache gcc" if shutil.which("ccache") else "gcc"
-    argv = ["make", "-L", "-C", str(build), f"O={build / OBJECTS}", "ARCH=lib", f"CC={compiler}"]
+    argv = ["make", "-L", "-C", str(build), f"O={build / OBJECTS}", "ARCH=lib"]
+    argv.append(f"CC={' '.join(compiler())}")
     argv += [f"-j{settings().jobs}", *UNUSED, *targets]
     return argv, {**environment(build), **REPRODUCIBLE, "ARCH": "lib"}
 

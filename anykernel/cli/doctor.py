@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from anykernel import cache
+from anykernel.build.compile import ccache_refused
 from anykernel.build.kbuild import unworkable
 from anykernel.errors import AnykernelError
 from anykernel.proc import PACKAGES
@@ -65,6 +66,12 @@ def checks() -> Iterator[Check]:
         "debian-archive-keyring",
     )
     yield _room()
+    if why := ccache_refused():
+        yield Check(
+            f"ccache's folder {settings().ccache_dir}",
+            False,
+            f"{why}: builds do without ccache; set CCACHE_DIR to another",
+        )
     yield _seccomp()
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from anykernel.plugin import options as opts
-from anykernel.plugin.fixtures import LEASES
+from anykernel.plugin.fixtures import LEASES, POOL
 from anykernel.plugin.pool import Lease
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object]:
     """A kernel that fails in a teardown fails its test, too; what failed before it doesn't do so
-    twice."""
+    twice.  So does one that has damaged what it is to be restored from."""
     __tracebackhide__ = True
     leases = item.stash[HELD] = list(item.stash.get(LEASES, ()))
     known: dict[int, int] = {}
@@ -45,6 +45,8 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object
     item.stash[KNOWN] = known
     result = yield
     check(item, living, known)
+    if living:
+        item.config.stash[POOL].make_pristine(living)
     return result
 
 

@@ -168,9 +168,9 @@ class Pool:
             if (idle.options, idle.unit, idle.network) == (options, unit, network):
                 lease = self._idle.pop(position)
                 try:
-                    lease.restore(lease.booted)
+                    lease.restore(lease.booted)  # who had it may have used it even since then
                 except Exception:
-                    # Whatever the last test did to it, a new one is as good.
+                    # Its process ended while nobody had it: a new one is as good.
                     self._close(lease)
                     break
                 lease.threads = frozenset(threading.enumerate())
@@ -208,6 +208,19 @@ class Pool:
         self._idle.append(lease)
         while len(self._idle) > IDLE_MOST:
             self._close(self._idle.pop(0))
+
+    def make_pristine(self, leases: Sequence[Lease]) -> None:
+        """Restores those that were given back.  Raises HostDied when something has written over
+        what was saved of one, which is not used again."""
+        for lease in leases:
+            if lease not in self._idle:
+                continue
+            try:
+                lease.restore(lease.booted)
+            except Exception:
+                self._idle.remove(lease)
+                self._close(lease)
+                raise
 
     def close(self) -> None:
         """Ends all idle kernels."""

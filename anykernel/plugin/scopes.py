@@ -91,15 +91,16 @@ class Wide:
         self.clean = None
         if self.lease.strangers():
             self.lease.retired = not self.lease.crashed
-        else:
-            with contextlib.suppress(Exception):
+        try:
+            if not self.lease.retired and not self.lease.dead:
                 self.lease.restore(snapshot)
                 self.clean = snapshot
-        if self.clean is None:
-            # Its process is gone, or somebody else uses it: the next test sets up another.
-            self.lease.host.close()
-            with contextlib.suppress(Exception):
-                self.finish()
+        finally:
+            if self.clean is None:
+                # Its process is gone, or somebody else uses it: the next test sets up another.
+                self.lease.host.close()
+                with contextlib.suppress(Exception):
+                    self.finish()
 
 
 def _lend(request: pytest.FixtureRequest) -> Iterator[Any]:

@@ -78,3 +78,54 @@ def test_each_fails_alone(pytester: pytest.Pytester, request: pytest.FixtureRequ
     for name, report in zip(CASES, reports, strict=True):
         assert said.search(report), f"{name}: {report}"
         assert "- Replay -" in report, name
+
+
+DAMAGE = """
+import pytest
+from anykernel.link.symbols import Symbols
+from suites.selftest.host.test_protection import find
+from suites.selftest.inject import Injected
+
+WRITE = "long go(long at) { *(volatile unsigned long *)at ^= 1; return 0; }"
+
+def damage(kernel):
+    instance = kernel.instance
+    ticks = Symbols.of(kernel.image.vmlinux).addresses["jiffies_64"]
+    page = instance.image_base + ticks & ~4095
+    saved = instance.read_memory(page, 4096)
+    kernel.clock.advance(1)
+    places = [at for at in find(instance._host, saved) if at % 4096 == 0]
+    assert places
+    for at in places:
+        Injected(kernel, WRITE)("go", at)
+
+def test_damages(kernel):
+    damage(kernel)
+
+def test_next(kernel):
+    assert kernel.os.getpid() == 1 and kernel.clock.seconds == 1.0
+
+class TestModule:
+    def test_damages(self, kernel_module):
+        damage(kernel_module)
+
+    def test_next(self, kernel_module):
+        assert kernel_module.os.getpid() == 1 and kernel_module.clock.seconds == 1.0
+"""
+
+
+def test_damage_to_what_is_saved_is_an_error_of_its_test(
+    pytester: pytest.Pytester,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where no protection key keeps the kernel from it."""
+    monkeypatch.setenv("ANYKERNEL_HIDE", "keys")
+    pytester.syspathinsert(request.config.rootpath)
+    pytester.makepyfile(DAMAGE)
+    result = pytester.runpytest_subprocess("-p", "no:cacheprovider", timeout=300)
+    result.assert_outcomes(passed=4, errors=2)
+    result.stdout.fnmatch_lines(
+        ["*ERROR at teardown of test_damages*", "*HostDied: *", "*snapshot damaged: a saved page*"]
+    )
+    result.stdout.fnmatch_lines(["*ERROR at teardown of TestModule.test_damages*"])

@@ -328,3 +328,12 @@ def test_units_and_parts_of_a_kernel(kernel: Kernel, another: Another) -> None:
         for name in ("library", "vmlinux"):
             assert getattr(one, name).read_bytes() == getattr(two, name).read_bytes(), name
         assert cache.damage(two.vmlinux.parent) is None
+
+
+def test_a_ccache_that_can_not_be_written_to_is_done_without(
+    little_tree: Path, own_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("CCACHE_DIR", str(tmp_path / "file" / "ccache"))
+    settings.cache_clear()
+    assert built(little_tree, {})

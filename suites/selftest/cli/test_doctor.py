@@ -62,3 +62,10 @@ def test_a_wrong_setting_is_named() -> None:
     done = run("doctor", env={"ANYKERNEL_JOBS": "many"})
     assert done.returncode == 1
     assert "ANYKERNEL_JOBS=many: it is a number of processes" in done.stderr
+
+
+def test_ccache_without_a_folder_to_write_to(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    done = run("doctor", env={"CCACHE_DIR": str(tmp_path / "file" / "ccache")})
+    assert done.returncode == 1
+    assert f"{tmp_path}/file can't be written to: builds do without ccache" in done.stdout
