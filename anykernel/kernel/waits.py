@@ -44,7 +44,7 @@ def explain(
     _, blocks, rest = error.what.partition(" blocks")
     error.what = f"{call_name(nr, args)}{blocks}{rest}"
     lines = [_line(process, nr, args)]
-    lines += [f"{_line(*other)} (in the background)" for other in others[:MOST]]
+    lines += [f"{_line(*other, by=process)} (in the background)" for other in others[:MOST]]
     if len(others) > MOST:
         lines.append(f"  and {len(others) - MOST} more in the background")
     error.waits = "\n".join(lines)
@@ -53,26 +53,27 @@ def explain(
             error.list = process.instance.show_tasks()
 
 
-def _line(process: Process, nr: int, args: tuple[int, ...]) -> str:
-    """All of it as far as it can be had: the process may be in the call still."""
-    who = "a process"
-    with suppress(Exception):
-        who = f"process {process.os.getpid()}"
-        with process.open("/proc/self/comm") as file:
-            who += f" ({file.read().strip()})"
+def _line(process: Process, nr: int, args: tuple[int, ...], by: Process | None = None) -> str:
+    """All of it as far as it can be had."""
+    who, asks = f"process {process.pid}", by or process
+    with suppress(Exception), asks.open(f"/proc/{process.pid}/comm") as file:
+        who += f" ({file.read().strip()})"
+    return f"  {who}: {call_name(nr, args)}{waited_for(process, nr, args, by)}"
+
+
+def waited_for(process: Process, nr: int, args: tuple[int, ...], by: Process | None = None) -> str:
+    """What a call of `process` waits for, to stand behind its name; '' when it can't be had.
+
+    by: another process of the same kernel, which looks while `process` is in the call.
+    """
     name = abi.name(nr)
-    return f"  {who}: {call_name(nr, args)}{_for(process, name, args)}"
-
-
-def _for(process: Process, name: str, args: tuple[int, ...]) -> str:
-    """What a call waits for."""
     if name in OF_A_FILE and args:
-        return _said(describe(process, args[0]))
+        return _said(describe(process, args[0], by))
     if name in OF_FILES:
         fds: list[int] = []
         with suppress(Exception):
             fds = _polled(process, args[0], args[1])
-        listed = [f"fd {fd}{_said(describe(process, fd))}" for fd in fds[:MOST]]
+        listed = [f"fd {fd}{_said(describe(process, fd, by))}" for fd in fds[:MOST]]
         more = f" and {len(fds) - MOST} more" if len(fds) > MOST else ""
         return f" on {'; '.join(listed)}{more}" if listed else ""
     if name in ("wait4", "waitid") and args:
@@ -96,16 +97,29 @@ def _polled(process: Process, address: int, count: int) -> list[int]:
     return [fd for fd, _, _ in abi.POLLFD.iter_unpack(raw)]
 
 
-def describe(process: Process, fd: int) -> str:
+def describe(process: Process, fd: int, by: Process | None = None) -> str:
     """What a descriptor is: 'AF_INET SOCK_STREAM socket 127.0.0.1:7 to 127.0.0.1:9', 'pipe:[12]';
-    '' when it can't be had."""
+    '' when it can't be had.  by: as for waited_for()."""
+    asks = by or process
     with suppress(Exception):
-        target = str(process.os.readlink(f"/proc/self/fd/{fd}"))
+        target = str(asks.os.readlink(f"/proc/{process.pid}/fd/{fd}"))
         if target.startswith("socket:"):
             with suppress(Exception):
-                return _socket(process, fd)
+                return _socket(process, fd) if by is None else _socket_of(process, fd, by)
         return target
     return ""
+
+
+def _socket_of(process: Process, fd: int, by: Process) -> str:
+    pidfd = by.syscall("pidfd_open", process.pid, 0)
+    try:
+        own = by.syscall("pidfd_getfd", pidfd, fd, 0)
+    finally:
+        by.os.close(pidfd)
+    try:
+        return _socket(by, own)
+    finally:
+        by.os.close(own)
 
 
 def _socket(process: Process, fd: int) -> str:

@@ -22,7 +22,7 @@ from greenlet import error as GreenletError
 
 from anykernel.errors import AnykernelError, Deadlock, ProcessEnded, UsageError, ending
 from anykernel.host.times import nanoseconds, timeout_ns
-from anykernel.kernel import abi
+from anykernel.kernel.waits import call_name, waited_for
 
 if TYPE_CHECKING:
     from anykernel.kernel.process import Process
@@ -60,6 +60,8 @@ class Program(Generic[R]):
         self.ended_ns: int | None = None
         self.waits = "to be started"
         """For what, since when: for people."""
+        self.in_call: tuple[Process, int, tuple[int, ...]] | None = None
+        """The system call that it waits in: whose, number, arguments."""
         self.since_ns = hub.network.now
         self._run = run
         self._value: Any = None
@@ -134,6 +136,7 @@ class Program(Generic[R]):
     def step(self, value: Any, error: BaseException | None = None) -> None:
         """Runs it until it blocks; only for the hub."""
         self.waits = "(it runs)"
+        self.in_call = None
         if error is not None:
             self._greenlet.throw(error)
         else:
@@ -146,8 +149,14 @@ class Program(Generic[R]):
     def line(self) -> str:
         """Who, and what it waits for."""
         since = f"since {self.since_ns / 1e9:.6f} s"
-        dead = " (its kernel has crashed)" if self.node.crashed else ""
-        return f"  {self.name} on {self.node.name}: {self.waits}, {since}{dead}"
+        if self.node.crashed:
+            return (
+                f"  {self.name} on {self.node.name}: {self.waits}, {since} (its kernel has crashed)"
+            )
+        more = ""
+        if self.in_call is not None and self.in_call[0] is not self.node:
+            more = waited_for(*self.in_call, by=self.node)
+        return f"  {self.name} on {self.node.name}: {self.waits}{more}, {since}"
 
 
 class Hub:
@@ -247,14 +256,15 @@ class Hub:
             if spinning is not None:
                 raise spinning
             return result
-        return self._wait(program, process, _describe(nr, args), timeout)
+        program.in_call = (process, nr, args)
+        return self._wait(program, process, call_name(nr, args), timeout)
 
     def _test_call(
         self, process: Process, nr: int, args: tuple[int, ...], timeout: float | None
     ) -> int:
         """The rest of a call of the test that blocks."""
         instance, task = process.instance, process.task
-        what = _describe(nr, args)
+        what = call_name(nr, args)
         key = (instance.index, task)  # type: ignore[attr-defined]
         results: list[int | Killed] = []
         self._test_calls[key] = results
@@ -432,8 +442,3 @@ def _given_up(process: Process, what: str) -> int:
     if result is None or result == -errno.EINTR:
         raise TimeoutError(errno.ETIMEDOUT, f"{what} timed out in virtual time")
     return result
-
-
-def _describe(nr: int, args: tuple[int, ...]) -> str:
-    name = abi.name(nr)
-    return f"{name}(fd {args[0]})" if args and args[0] < 1 << 20 else f"{name}()"

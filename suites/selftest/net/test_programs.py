@@ -322,7 +322,9 @@ def test_a_deadlock_says_who_waits_for_what(network: Network) -> None:
         network.run()
     text = str(caught.value)
     assert "2 programs wait" in text
-    assert "server on b: recvfrom(fd 0), since 1.000000 s" in text
+    assert (
+        "server on b: recvfrom(fd 0), AF_INET SOCK_DGRAM socket 0.0.0.0:7, since 1.000000 s" in text
+    )
     assert "joins on a: the end of server" in text
     assert "beside on a: recvfrom" in text and "link a-b is down" in text
     assert network.now - begin >= QUIET_NS

@@ -26,6 +26,8 @@ def test_deadlock(kernel):
     server = kernel.socket(socket.AF_INET, socket.SOCK_DGRAM)
     server.bind(("127.0.0.1", 7))
     call = kernel.submit("pause")
+    reader, writer = kernel.os.pipe()
+    waits = kernel.submit("read", reader, bytearray(1), 1)
     server.recv(1)
 
 def test_swallowed(kernel):
@@ -88,6 +90,9 @@ def test_each_kind_is_one_screen(inner: pytest.Pytester) -> None:  # noqa: F811
         in (found["test_deadlock"])
     )
     assert "pause() for a signal (in the background)" in found["test_deadlock"]
+    assert re.search(
+        r": read\(fd \d+\), pipe:\[\d+\] \(in the background\)", found["test_deadlock"]
+    )
     assert "message 49" in found["test_packets"] and "message 0\n" not in found["test_packets"]
     _check_files(found)
 
