@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from anykernel.places import places
 from anykernel.plugin import live, progress, stubs, unbuilt
 from anykernel.plugin import options as opts
 from anykernel.plugin.pool import Lease, Pool
@@ -149,8 +150,9 @@ def lend(
         raise
     except AnykernelError as error:
         # Source, tools, configuration: our stack would only hide what to do.
-        text = f"no {what} for {options.describe()}\n{unbuilt.told(request, options, error)}"
-        raise pytest.fail.Exception(text, pytrace=False) from None
+        lines = [f"no {what} for {options.describe()}", unbuilt.told(request, options, error)]
+        lines += [f"  at {place}: {place.source}" for place in places()]
+        raise pytest.fail.Exception("\n".join(lines), pytrace=False) from None
     request.node.stash.setdefault(LEASES, []).append(lease)
     stubs.count(request.config, lease, stubs.BOOT)
     live.look(request.config)

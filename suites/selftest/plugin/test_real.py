@@ -248,3 +248,13 @@ def test_a_run_on_components(inner: pytest.Pytester) -> None:
     result = run(inner, body, "--kernel-components=net/ipv5")
     result.assert_outcomes(errors=2)
     assert "this kernel has no component 'net/ipv5'; did you mean" in result.stdout.str()
+
+
+def test_a_unit_that_the_kernel_does_not_have(inner: pytest.Pytester) -> None:
+    """No kernel is missing: it is a file's name, which the test's own line gives."""
+    result = run(inner, 'def test_unit(unit):\n    unit("net/ipv4/tcp_cubik.c")\n')
+    result.assert_outcomes(failed=1, passed=1)
+    said = result.stdout.str()
+    assert "no unit of the kernel for" in said and "no kernel for" not in said
+    assert "not built from net/ipv4/tcp_cubik.c; did you mean net/ipv4/tcp_cubic.c" in said
+    assert 'in test_unit: unit("net/ipv4/tcp_cubik.c")' in said
