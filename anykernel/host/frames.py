@@ -18,7 +18,8 @@ MOST = 4096
 U32 = struct.Struct("<I")
 HEAD = struct.Struct("<QIIII")
 """struct hk_frame."""
-PADDING = (b"", b"\0", b"\0\0", b"\0\0\0")
+PADDING = (b"", b"\0\0\0", b"\0\0", b"\0")
+"""By the lowest bits of a length."""
 SKIP = 0xFFFFFFFF
 
 
@@ -144,26 +145,34 @@ def batches(area: memoryview, frames: Sequence[bytes]) -> Iterator[int]:
     Half of it is left, so that the answers' area, of the same size, has room.  Raises UsageError
     for a frame of impossible length.
     """
+    if len(frames) == 1:  # as nearly always: it needs no list
+        length = _length(frames[0])
+        area[: 4 + length] = U32.pack(length) + frames[0]
+        yield 1
+        return
     room = len(area) // 4
-    pack = U32.pack
     parts: list[bytes] = []
     at = count = 0
     for frame in frames:
-        length = len(frame)
-        if not 0 < length <= LONGEST:
-            raise UsageError(f"a frame of {length} bytes: from 1 to {LONGEST} can be sent")
+        length = _length(frame)
         if at + length + 8 > room or count == MOST:
             area[:at] = b"".join(parts)
             yield count
             parts.clear()
             at = count = 0
-        padding = -length & 3
-        parts += (pack(length), frame, PADDING[padding]) if padding else (pack(length), frame)
-        at += 4 + length + padding
+        parts.append(U32.pack(length) + frame + PADDING[length & 3])
+        at += 4 + (length + 3 & ~3)
         count += 1
     if count:
         area[:at] = b"".join(parts)
         yield count
+
+
+def _length(frame: bytes) -> int:
+    length = len(frame)
+    if not 0 < length <= LONGEST:
+        raise UsageError(f"a frame of {length} bytes: from 1 to {LONGEST} can be sent")
+    return length
 
 
 def answers(out: memoryview, count: int, size: int, lie: Lie) -> list[list[bytes]]:

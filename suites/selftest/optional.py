@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Tests that need a program which a machine may lack: they are skipped there, and say what to
-install."""
+"""Tests that need what a machine may lack: they are skipped there, and say what that is."""
 
 from pathlib import Path
 
@@ -19,4 +18,10 @@ def needs(program: str) -> pytest.MarkDecorator:
 curses = pytest.mark.skipif(
     not Path("/usr/include/ncurses.h").exists() or settings().hides("libncurses-dev"),
     reason="the kernel's menu needs curses' headers: apt-get install libncurses-dev",
+)
+
+HAS_KEYS = " ospke" in Path("/proc/cpuinfo").read_text() and not settings().hides("keys")
+"""Protection keys, with which kernels can't write what isn't their own."""
+keys = pytest.mark.skipif(
+    not HAS_KEYS, reason="this CPU has no protection keys, or they are hidden"
 )

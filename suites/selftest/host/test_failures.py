@@ -5,7 +5,6 @@ the next test's kernel is as good as new.  What came out is written to a file th
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -14,6 +13,7 @@ from anykernel.host import CrashReport, Instance
 from anykernel.kernel import Kernel
 from suites.selftest.host.failures import ENTRY, WAYS, Way, source
 from suites.selftest.inject import Injected
+from suites.selftest.optional import HAS_KEYS
 
 pytestmark = pytest.mark.kernel(allow_crash=True, allow_warnings=True, budget=0.5)
 FAST = {
@@ -29,7 +29,6 @@ FAST = {
 CASES = [(way, context) for way in WAYS for context in way.contexts]
 PRISTINE: dict[str, int] = {}
 """The hash of the first test's kernel, by its image."""
-KEYS = "ospke" in Path("/proc/cpuinfo").read_text()
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +82,7 @@ def test_way(kernel: Kernel, way: Way, context: str, table: list[str]) -> None:
     ended, report, said = outcome(kernel, way, context)
     stack = "-" if report is None else "yes" if names_it(report) else "no"
     table.append(f"{ended:16} {way.ends:18} {stack:6} {way.name}, {context}: {said:.100}")
-    if way.keys and not KEYS:
+    if way.keys and not HAS_KEYS:
         return  # that pytest goes on, and that the next kernel is as new, is all there is
     assert ended in way.ends.split(), table[-1]
     assert report is None or names_it(report) or not way.stack, report.render()

@@ -13,21 +13,14 @@ import pytest
 
 from anykernel.errors import BorderError, HostDied, KernelCrash, KernelError, UsageError
 from anykernel.host import Host, Instance
-from anykernel.settings import settings
 from suites.selftest.host.conftest import HostFactory
 from suites.selftest.host.fake import Fake
+from suites.selftest.optional import keys
 
 KERNELS = 0x1E0000000
 STACK = 0x1F0000000 + 0xFF000
 ARENA = 0x100000000
 DESK = 0x1D0000000
-
-
-def has_keys() -> bool:
-    return " ospke" in Path("/proc/cpuinfo").read_text() and not settings().hides("keys")
-
-
-keys = pytest.mark.skipif(not has_keys(), reason="this CPU has no protection keys")
 
 
 def refused(instance: Instance, address: int) -> str:

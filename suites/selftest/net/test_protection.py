@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from anykernel.errors import KernelCrash
-from suites.selftest.host.test_protection import ARENA, KERNELS, keys, mappings
+from suites.selftest.host.test_protection import ARENA, KERNELS, mappings
 from suites.selftest.inject import Injected
+from suites.selftest.optional import keys
 
 if TYPE_CHECKING:
     from anykernel.net import Network, Node
