@@ -26,7 +26,7 @@ class Place(NamedTuple):
     function: str
 
     def __str__(self) -> str:
-        return f"{_short(self.file)}:{self.line}, in {self.function}"
+        return f"{short(self.file)}:{self.line}, in {self.function}"
 
     @property
     def source(self) -> str:
@@ -67,7 +67,7 @@ def _standard(file: str) -> bool:
     return file.startswith(os.path.dirname(os.__file__) + os.sep)
 
 
-def _short(file: str) -> str:
+def short(file: str) -> str:
     """From where the user is, as pytest shows it."""
     try:
         return os.path.relpath(file)

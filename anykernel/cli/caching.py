@@ -59,7 +59,7 @@ def cache_verify(as_json: bool) -> None:
     whole = 0
     damaged: list[dict[str, str]] = []
     stay: list[dict[str, str]] = []
-    for kind in ("sources", "images", "units", "host"):
+    for kind in ("sources", "images", "units", "code", "host"):
         for path in stored.ours(kind):
             if not path.is_dir() or path.is_symlink():
                 continue
@@ -125,7 +125,7 @@ def cache_prune(days: int) -> None:
     from anykernel.cli import stored
 
     freed = 0
-    for kind in ("images", "units", "objects", "trees", "host", "states", "bench"):
+    for kind in ("images", "units", "code", "objects", "trees", "host", "states", "bench"):
         store.sweep(store.directory(kind))
         for path in stored.ours(kind):
             if time.time() - path.stat().st_mtime > days * 86400:

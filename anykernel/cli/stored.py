@@ -19,6 +19,7 @@ TREE = r"[0-9a-f]{12}|(debian|git|tar)-.+"
 NAMES = {
     "images": r"[0-9a-f]{16}",
     "units": r"[0-9a-f]{16}",
+    "code": r"[0-9a-f]{16}",
     "objects": rf"({TREE})-[0-9a-f]{{8}}",
     "trees": TREE,
     "sources": r"(debian|git|tar)-.+",
@@ -119,7 +120,7 @@ def find(what: str) -> list[tuple[str, Path]]:
     made = {
         (kind, path)
         for kind, path in everything
-        if kind in ("images", "units") and _data(path).get("base") in bases
+        if kind in ("images", "units", "code") and _data(path).get("base") in bases
     }
     return sorted(chosen | made)
 
@@ -196,7 +197,7 @@ def _locks(kind: str, name: str) -> Iterator[str]:
         for path in cache.directory("locks").iterdir():  # make reads the tree
             if re.fullmatch(rf"objects-{re.escape(name)}-[0-9a-f]{{8}}\.lock", path.name):
                 yield path.stem
-    elif kind in ("images", "units", "sources", "host"):
+    elif kind in ("images", "units", "code", "sources", "host"):
         key = name.removeprefix(cache.PREFIX)
         yield f"{kind}-{key.rpartition('-')[0] if key != name else name}"
 

@@ -13,6 +13,7 @@ from anykernel.host.border import MAX_NETDEVS, MAX_TASKS, Place
 from anykernel.host.captures import Captures, Sink
 from anykernel.host.frames import Frame, answers, batches
 from anykernel.host.life import Life, Mark
+from anykernel.host.loaded import Loads
 from anykernel.host.memory import Buffer, UserMemory
 from anykernel.host.outcome import failure
 from anykernel.host.report import CrashReport
@@ -55,6 +56,7 @@ class Instance:
         self._part = part = host.border.part(index)
         user = part.at + c.HK_USER_AT
         self.user = UserMemory(host.view[user : user + c.HK_USER_SIZE], c.HK_BASE + user)
+        self.loaded = Loads(self.user)
         self._captures = Captures(host.border, index)
         host.full[index + 1] = self._captures.drain
         self._call_buffer: Buffer | None = None

@@ -101,15 +101,19 @@ class CrashReport:
         if kind == "oops" and values["error"] & WRITE and s.address > 4096:
             kind = "wild write"
         symbols = Symbols.of(host.image.vmlinux)
+        instances = host.instances
+        loaded = instances[index].loaded if index < len(instances) else None
+
+        def describe(address: int) -> str:
+            own = loaded.describe(address) if loaded is not None else ""
+            return own or symbols.describe(address - place.image)
+
         addresses = symbols.unwind(s.ip, s.bp, s.stack, s.stack_from, place.image, place.image_end)
         # The host's own frames, from which panic() left, say nothing.
-        frames = [symbols.describe(a - place.image) for a in addresses]
+        frames = [describe(a) for a in addresses]
         guessed = symbols.guess(s.bp, s.stack, s.stack_from, place.image, place.image_end)
-        frames += [
-            f and f"? {f}" for f in (symbols.describe(a - place.image) for a in guessed[:24])
-        ]
+        frames += [f and f"? {f}" for f in map(describe, guessed[:24])]
         text = host.said(index).decode(errors="replace")
-        instances = host.instances
         places = instances[index].life.died_at if index < len(instances) else ()
         return cls(
             name=host.names.get(index, ""),

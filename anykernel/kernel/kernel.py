@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -30,6 +31,7 @@ from anykernel.typed import Names
 if TYPE_CHECKING:
     from anykernel.build.image import Image
     from anykernel.host import Instance
+    from anykernel.kernel.code import Code
     from anykernel.kernel.netdev import Netdev
 
 LOOPBACK = 1
@@ -184,6 +186,21 @@ class Kernel(Process):
     def inside(self) -> Names:
         """The kernel's functions and variables by name: ``kernel.inside.int_sqrt(144)``."""
         return inside(self.instance, self.image)  # type: ignore[arg-type]
+
+    def c(self, source: str | Path) -> Code:
+        """Puts C into the running kernel, as a module would be:
+        ``kernel.c("long go(long a) { return a + 1; }").go(1)``.
+
+        It is compiled with the image's headers (linux/kernel.h, module.h and slab.h are included)
+        and flags; it may use all functions and variables of the kernel, static and not exported
+        ones too; what it gives to module_init() runs at once.  `source`: the text, or its file.
+        A restore takes it back, code and data.  Raises BuildError with what the compiler says,
+        UsageError for names that the kernel doesn't have and when there is no room, OSError for
+        what module_init()'s function returns.
+        """
+        from anykernel.kernel.code import load
+
+        return load(self, source)
 
     # Network
 

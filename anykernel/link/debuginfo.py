@@ -12,6 +12,7 @@ from typing import Any
 
 from anykernel import cache
 from anykernel.errors import UsageError
+from anykernel.link.raw import begin
 
 LOCK = threading.RLock()
 """Held while drgn looks for types: two threads in one of its programs end the process."""
@@ -33,7 +34,7 @@ def _program(vmlinux: Path) -> Any:
     flags = drgn.PlatformFlags.IS_64_BIT | drgn.PlatformFlags.IS_LITTLE_ENDIAN
     made = drgn.Program(drgn.Platform(drgn.Architecture.X86_64, flags))
     module = made.extra_module(str(vmlinux), create=True)
-    module.address_range = (0, 1 << 40)  # as it was linked: addresses are offsets
+    module.address_range = (begin(vmlinux), 1 << 40)  # as it was linked: of an image, offsets
     try:
         module.try_file(str(vmlinux), force=True)
     except OSError as error:

@@ -17,6 +17,10 @@ HEADER = struct.Struct("<QIHHHHHH")
 SECTION = struct.Struct("<IIQQQQIIQQ")
 SYMBOL = struct.Struct("<IBBHQQ")
 RELA = struct.Struct("<QQq")
+PROGRAM = struct.Struct("<IIQQQQQQ")
+"""Elf64_Phdr."""
+LOADED = 1
+"""PT_LOAD."""
 SYMTAB, RELOCATIONS, NOBITS = 2, 4, 8
 
 
@@ -92,6 +96,18 @@ class Raw:
         """(offset, type, index of the symbol, addend) of a section of relocations."""
         for offset, info, addend in RELA.iter_unpack(self.content(number)):
             yield offset, info & 0xFFFFFFFF, info >> 32, addend
+
+
+def begin(path: Path) -> int:
+    """The address from which on a linked file lies in memory."""
+    with path.open("rb") as file:
+        head = file.read(64)
+        (at,) = struct.unpack_from("<Q", head, 32)
+        size, count = struct.unpack_from("<HH", head, 54)
+        file.seek(at)
+        rows = [PROGRAM.unpack(file.read(size)[: PROGRAM.size]) for _ in range(count)]
+    found = [address for kind, _, _, address, _, _, room, _ in rows if kind == LOADED and room]
+    return min(found, default=0)
 
 
 def _text(strings: bytes, at: int) -> str:

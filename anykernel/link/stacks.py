@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,9 +25,11 @@ SOURCES = 2
 WIDEST = 92
 
 
-def of_log(lines: Iterable[str], image: Image, base: int) -> list[str]:
+def of_log(
+    lines: Iterable[str], image: Image, base: int, own: Callable[[int], str] = lambda _: ""
+) -> list[str]:
     """The first stack in the lines of a log ("Call Trace:"), as frames, without how it was
-    printed; [] when there is none."""
+    printed; [] when there is none.  own: what is not the image's is called."""
     from anykernel.link.symbols import Symbols
 
     found: list[str] = []
@@ -37,7 +39,8 @@ def of_log(lines: Iterable[str], image: Image, base: int) -> list[str]:
         if match is not None:
             begun = True
             symbols = Symbols.of(image.vmlinux)
-            frame = symbols.describe(int(match["address"], 16) - 1 - base)
+            address = int(match["address"], 16) - 1
+            frame = own(address) or symbols.describe(address - base)
             if frame and (found or not PRINTING.match(frame)):
                 found.append(frame)
         elif begun:
@@ -67,7 +70,8 @@ def source(frame: str, tree: Path) -> str:
     match = INLINED.search(frame) or PLACE.search(frame)
     if match is None or match["file"].startswith(("/", "arch/lib/")):
         return ""
-    lines = _lines(tree / match["file"])
+    # C of a test is called as it is from where its user is.
+    lines = _lines(tree / match["file"]) or _lines(Path(match["file"]))
     number = int(match["line"])
     return lines[number - 1].strip() if 0 < number <= len(lines) else ""
 

@@ -13,8 +13,11 @@ from anykernel.link import debuginfo
 from anykernel.link.elf import SECTION
 from anykernel.link.objects import FUNCTION
 from anykernel.link.raw import Raw, RawSymbol
+from anykernel.places import short
 
 EXECUTABLE = 4
+FILE = 4
+"""STT_FILE."""
 
 
 class Symbols:
@@ -32,8 +35,20 @@ class Symbols:
     @functools.cached_property
     def _named(self) -> list[tuple[str, RawSymbol]]:
         """Functions and data, in the file's order."""
+        return [(name, one) for name, one, _ in self._ranked]
+
+    @functools.cached_property
+    def _ranked(self) -> list[tuple[str, RawSymbol, bool]]:
+        """The same, and whether other files may refer to it: a linker writes the static ones of
+        each file behind that file's name, and behind an empty name what files share."""
         raw = Raw(self.vmlinux)
-        return [(raw.name(one), one) for one in raw.symbols if one.section and one.kind < SECTION]
+        files = (number for number, one in enumerate(raw.symbols) if one.kind == FILE)
+        last = max(files, default=0)
+        return [
+            (raw.name(one), one, number > last)
+            for number, one in enumerate(raw.symbols)
+            if one.section and one.kind < SECTION
+        ]
 
     @functools.cached_property
     def _functions(self) -> tuple[list[int], list[tuple[str, int]]]:
@@ -47,11 +62,20 @@ class Symbols:
     @functools.cached_property
     def addresses(self) -> dict[str, int]:
         """Functions and variables by name, counted from the image's start; of those that share a
-        name, as static ones do, the first."""
+        name the one that isn't static, or the first."""
         found: dict[str, int] = {}
         for name, one in self._named:
             found.setdefault(name, one.value)
-        return found
+        return found | self.shared
+
+    @functools.cached_property
+    def shared(self) -> dict[str, int]:
+        """The functions and variables that are not static, as addresses has them."""
+        return {name: one.value for name, one, shared in self._ranked if shared}
+
+    def static(self, name: str) -> set[int]:
+        """Where the static functions and variables of a name lie."""
+        return {one.value for found, one, shared in self._ranked if found == name and not shared}
 
     def function(self, offset: int) -> tuple[str, int] | None:
         """(name, offset within) of the function at `offset` from the image's start."""
@@ -71,7 +95,12 @@ class Symbols:
                 found = debuginfo.program(self.vmlinux).source_location(offset)
         except (LookupError, OverflowError, UsageError):
             return []
-        return [(one.name() or "", f"{_tree_path(one.filename)}:{one.line}") for one in found][::-1]
+        return [(one.name() or "", f"{self.path(one.filename)}:{one.line}") for one in found][::-1]
+
+    @staticmethod
+    def path(name: str) -> str:
+        """What people call a file of debugging information."""
+        return _tree_path(name)
 
     def describe(self, offset: int) -> str:
         """'function+0x12 (file.c:34, inlined include/linux/file.h:5)', or '' for what is no code
@@ -154,6 +183,15 @@ class Symbols:
     @staticmethod
     def _in_stack(bp: int, stack: bytes, stack_from: int) -> bool:
         return 0 <= bp - stack_from <= len(stack) - 16
+
+
+class OwnSymbols(Symbols):
+    """Of a test's C (code.py), whose lines are in a file of the test's."""
+
+    @staticmethod
+    def path(name: str) -> str:
+        inside = _tree_path(name)
+        return short(name) if name.startswith("/") and not inside.startswith("include/") else inside
 
 
 def _tree_path(name: str) -> str:

@@ -68,7 +68,8 @@ def _stack(kernel: Any, log: Sequence[LogRecord], failures: Sequence[LogRecord])
         if at is None:
             continue
         texts = [str(record) for record in log[at : at + BEHIND]]
-        frames = of_log(texts, kernel.image, kernel.instance.image_base)
+        instance = kernel.instance
+        frames = of_log(texts, kernel.image, instance.image_base, instance.loaded.describe)
         if frames:
             found = shown(frames, kernel.image.tree, FRAMES)
             return ["stack (innermost first):", *(f"  {line}" for line in found)]

@@ -72,11 +72,15 @@ class Instance:
         self.frames: list[Frame] = []
         self.noticed: list[Any] = []
         self.life = self
+        self.loaded = self
         self.stubs = {1: 2}
         """As at boot."""
 
     def forget(self) -> None:
         self.noticed.clear()
+
+    def describe(self, address: int) -> str:
+        return ""
 
     def captured(self, dev: int | None = None, clear: bool = True) -> list[Frame]:
         return self.frames
