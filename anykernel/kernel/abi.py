@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from anykernel.errors import UsageError
 from anykernel.host.syscalls import NUMBERS
+from anykernel.kernel import families
 
 AF_UNIX, AF_INET, AF_INET6, AF_NETLINK, AF_PACKET = 1, 2, 10, 16, 17
 SOCKADDR_STORAGE = 128
@@ -18,7 +19,7 @@ CMSG_HEADER = 16
 
 Address = Any
 """As in Python's socket module: (host, port), (host, port, flowinfo, scope), path, (pid, groups),
-(ifname, protocol, packet type, hardware type, hardware address)."""
+(ifname, protocol, packet type, hardware type, hardware address), and those of families.py."""
 
 
 _NAMES = {number: name for name, number in NUMBERS.items()}
@@ -109,11 +110,14 @@ def pack_address(family: int, address: Address, ifindex: Any = None) -> bytes:
             + struct.pack("!H", protocol)
             + struct.pack("=iHBB8s", index, hardware, kind, len(mac), mac)
         )
+    if family in families.FAMILIES:
+        return families.pack(family, address, ifindex)
     raise TypeError(f"give the address of family {family} as bytes (a whole struct sockaddr)")
 
 
-def unpack_address(raw: bytes, ifname: Any = None) -> Address:
-    """What Python's socket module makes of a struct sockaddr; bytes for unknown families."""
+def unpack_address(raw: bytes, ifname: Any = None, protocol: int = 0) -> Address:
+    """What Python's socket module makes of a struct sockaddr; bytes for unknown families.
+    protocol: the socket's, where the family has several kinds of addresses."""
     if len(raw) < 2:
         return None
     family = int.from_bytes(raw[:2], "little")
@@ -131,10 +135,12 @@ def unpack_address(raw: bytes, ifname: Any = None) -> Address:
     if family == AF_NETLINK:
         return struct.unpack_from("=II", raw, 4)
     if family == AF_PACKET:
-        (protocol,) = struct.unpack_from("!H", raw, 2)
+        (ethertype,) = struct.unpack_from("!H", raw, 2)
         index, hardware, kind, length = struct.unpack_from("=iHBB", raw, 4)
         name = ifname(index) if ifname is not None and index else ""
-        return name, protocol, kind, hardware, raw[12 : 12 + length]
+        return name, ethertype, kind, hardware, raw[12 : 12 + length]
+    if family in families.FAMILIES:
+        return families.unpack(raw, ifname, protocol)
     return raw
 
 

@@ -15,6 +15,7 @@ from anykernel.host.stretch import Since
 from anykernel.host.syscalls import NUMBERS
 from anykernel.kernel import abi
 from anykernel.kernel.call import Memory, Plan, Request, operation
+from anykernel.kernel.fileio import KernelFile
 from anykernel.kernel.socketio import makefile
 
 if TYPE_CHECKING:
@@ -154,7 +155,7 @@ class Socket:
     def _unpack(self, raw: bytes) -> Any:
         if self.family == abi.AF_UNIX and len(raw) <= 2:
             return "" if len(raw) == 2 else None
-        return abi.unpack_address(raw, self._ifname)
+        return abi.unpack_address(raw, self._ifname, self.proto)
 
     def _name(self, call: str) -> Any:
         with self.process.memory() as memory:
@@ -274,12 +275,44 @@ class Socket:
 
     @operation
     def sendall(self, data: Any, flags: int = 0) -> Plan[None]:
-        view = memoryview(data).cast("B")
+        return self._all(memoryview(data).cast("B"), flags)
+
+    def _all(self, view: memoryview, flags: int) -> Plan[None]:
         while True:
             sent = yield from self._send(view, flags, b"")
             view = view[sent:]
             if not len(view):
                 return
+
+    @operation
+    def sendfile(self, file: Any, offset: int = 0, count: int | None = None) -> Plan[int]:
+        """Sends a file from `offset` to its end, or `count` bytes; returns how many.  A file of
+        the kernel (kernel.open()) goes by sendfile(2), another one by send()."""
+        if self.type != pysocket.SOCK_STREAM:
+            raise ValueError("only SOCK_STREAM type sockets are supported")
+        if count is not None and count <= 0:
+            raise ValueError(f"count must be a positive integer (got {count!r})")
+        ours = isinstance(getattr(file, "raw", file), KernelFile)
+        total = 0
+        while count is None or total < count:
+            most = CHUNK if count is None else min(count - total, CHUNK)
+            if not ours:
+                file.seek(offset + total)
+                data = file.read(most)
+                yield from self._all(memoryview(data).cast("B"), 0)
+                sent = len(data)
+            else:
+                sent = yield from self._sendfile(file.fileno(), offset + total, most)
+            if not sent:
+                break
+            total += sent
+        file.seek(offset + total)
+        return total
+
+    def _sendfile(self, fd: int, offset: int, most: int) -> Plan[int]:
+        with self.process.memory() as memory:
+            at = memory.put(struct.pack("=q", offset))
+            return (yield Request(NUMBERS["sendfile"], (self._open_fd(), fd, at, most), self._wait))
 
     @operation
     def sendmsg(
@@ -337,12 +370,10 @@ class Socket:
         got, address = yield from self._receive(view, flags, True)
         return got, self._unpack(address)
 
-    @operation
-    def recvmsg(
-        self, bufsize: int, ancbufsize: int = 0, flags: int = 0
+    def _message(
+        self, size: int, ancbufsize: int, flags: int
     ) -> Plan[tuple[bytes, list[tuple[int, int, bytes]], int, Any]]:
         with self.process.memory() as memory:
-            size = min(_size(bufsize), CHUNK)
             data, room = memory.new(size), memory.new(abi.SOCKADDR_STORAGE)
             control = memory.new(ancbufsize)
             header = memory.new(MESSAGE.size + 16)
@@ -358,6 +389,27 @@ class Socket:
             address = bytes(room.view[:named])
             content = bytes(data.view[: min(got, size)])
         return content, ancillary, answer, self._unpack(address)
+
+    @operation
+    def recvmsg(
+        self, bufsize: int, ancbufsize: int = 0, flags: int = 0
+    ) -> Plan[tuple[bytes, list[tuple[int, int, bytes]], int, Any]]:
+        return self._message(_size(bufsize), ancbufsize, flags)
+
+    @operation
+    def recvmsg_into(
+        self, buffers: Iterable[Any], ancbufsize: int = 0, flags: int = 0
+    ) -> Plan[tuple[int, list[tuple[int, int, bytes]], int, Any]]:
+        """(bytes written to the buffers, ancillary data, flags, address)."""
+        views = [memoryview(buffer).cast("B") for buffer in buffers]
+        size = _size(sum(map(len, views)))
+        data, *rest = yield from self._message(size, ancbufsize, flags)
+        left = memoryview(data)
+        for view in views:
+            part = left[: len(view)]
+            view[: len(part)] = part
+            left = left[len(part) :]
+        return len(data), *rest
 
     # Files
 

@@ -37,6 +37,11 @@ ADDRESSES: list[tuple[int, Any]] = [
     (socket.AF_UNIX, b"\0abstract\0name"),
     (socket.AF_NETLINK, (17, 0x8001)),
     (socket.AF_PACKET, ("eth0", 0x0806, 0, 1, b"\x02\0\0\0\0\1")),
+    (socket.AF_CAN, ("eth0",)),
+    (socket.AF_CAN, ("",)),
+    (socket.AF_VSOCK, (socket.VMADDR_CID_HOST, 1024)),
+    (socket.AF_VSOCK, (socket.VMADDR_CID_ANY, socket.VMADDR_PORT_ANY)),
+    (socket.AF_PPPOX, (0x1234, "02:00:00:00:00:01", "eth0")),
 ]
 
 
@@ -80,6 +85,9 @@ def test_short_forms(family: int, given_as: Any, meant: Any) -> None:
         (socket.AF_INET, ("1.2.3.4",), (TypeError, ValueError)),
         (socket.AF_UNIX, "x" * 109, OSError),
         (socket.AF_DECnet, (1, 2), TypeError),
+        (socket.AF_CAN, ("eth0", 1), TypeError),
+        (socket.AF_VSOCK, (1, 2, 3), TypeError),
+        (socket.AF_PPPOX, (1, "02:00:00:00:00:01"), TypeError),
     ],
 )
 def test_what_is_no_address(family: int, address: Any, error: Any) -> None:
