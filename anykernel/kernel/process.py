@@ -16,6 +16,7 @@ from anykernel.host.stretch import Stretch, Stretches
 from anykernel.kernel import abi
 from anykernel.kernel.background import Call, Workers
 from anykernel.kernel.call import Memory, Plan, Request, alone, believed, request
+from anykernel.kernel.links import Links
 from anykernel.kernel.waits import explain
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class Caught(NamedTuple):
     signum: int
 
 
-class Process:
+class Process(Links):
     """One process of the kernel.  `kernel.process()` makes more; the Kernel itself is the first.
 
     What the calls raise: OSError (of the subclass for its errno) when the kernel refuses,

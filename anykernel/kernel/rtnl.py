@@ -170,6 +170,10 @@ class Rtnl:
         else:
             self._waiting.append((kind, flags, body))
 
+    def request(self, kind: int, flags: int, body: bytes) -> None:
+        """Sends a message of one's own (NEWROUTE ... with CREATE ...).  Raises OSError."""
+        self._request(kind, flags, body)
+
     def _send(self, requests: Sequence[tuple[int, int, bytes]]) -> None:
         """The kernel answers failed requests, and the last one when it is done with all."""
         message = bytearray()
