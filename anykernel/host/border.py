@@ -238,6 +238,11 @@ class Part:
         return self._below("now")
 
     @property
+    def deadline(self) -> int:
+        """The time of its next timer; the largest number where it has none."""
+        return int(self._raw.deadline)
+
+    @property
     def warnings(self) -> int:
         """Stack traces that it printed."""
         return self._below("warnings")

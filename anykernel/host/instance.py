@@ -37,6 +37,7 @@ RESULT = struct.Struct("<2Q")
 NO_ARGS = (0,) * 6
 ARGS = struct.Struct("<6Q")
 """hk_command.args."""
+LOOK = 1_000_000
 LIB_ABI_VERSION = 1
 LIB_TASK_USER = 1
 LIB_TASK_EXITED = 3
@@ -173,6 +174,13 @@ class Instance:
     def now(self) -> int:
         """ns since boot; in a network, since that of the first."""
         return (self._border if self._host.network else self._part).now
+
+    @property
+    def next_timer(self) -> int:
+        """When something may be due next, ns since boot, always later than now; in a network,
+        where other kernels may have something for it earlier, never more than LOOK later."""
+        now, due = self.now, self._part.deadline
+        return max(min(due, now + LOOK) if self._host.network else due, now + 1)
 
     @atomic
     def run(self, until: int | None = None) -> None:

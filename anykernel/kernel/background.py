@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
@@ -35,6 +36,7 @@ class Call(Generic[R]):
         self._value: Any = None
         self._error: BaseException | None = None
         self._over = False
+        self._ended: int | None = None
         self._nr, self._args = 0, tuple[int, ...]()
         self.lost = False
         """Its thread ended in the middle of it."""
@@ -50,6 +52,11 @@ class Call(Generic[R]):
             self._instance.run()
             self.step()
         return self._over
+
+    @property
+    def ended(self) -> int | None:
+        """When it ended, in ns of the kernel's clock since boot; None while it goes on."""
+        return self._ended if self.done() else None
 
     @alone
     def result(self, timeout: float | None = None) -> R:
@@ -176,7 +183,13 @@ class Call(Generic[R]):
 
     def _end(self, value: Any, error: BaseException | None = None) -> None:
         self._over, self._value, self._error = True, value, error
+        self._ended = self._instance.now
         self._state = self.process.state
+
+    @property
+    def deadline(self) -> float:
+        """When the timeout of what it is in has passed, in ns."""
+        return math.inf if self._deadline is None else self._deadline
 
     @property
     def request(self) -> tuple[Process, int, tuple[int, ...]]:
@@ -270,6 +283,25 @@ class Workers:
                 return instance.wait(task, None if left is None else left / 1e9)
             except TimeoutError:
                 continue
+
+    def keep_up(self, instance: Instance, until: int) -> None:
+        """Runs to the moment `until` as long as background calls go on, timer by timer: one that
+        can get on does so when it can, not at the end."""
+        if not self.busy():
+            return
+        with instance.lock:
+            instance.run()
+            while calls := self._going():
+                moved = [call.step() for call in calls]
+                if any(moved):
+                    continue
+                due = min([instance.next_timer, *(call.deadline for call in calls)])
+                if due > until:
+                    return
+                instance.run(int(due))
+
+    def _going(self) -> list[Call[Any]]:
+        return [call for _, _, call in self._all if call is not None and not call.over]
 
     def save(self) -> list[tuple[Process, int, Call[Any] | None]]:
         """Who has what to do, for load()."""

@@ -9,6 +9,7 @@ from anykernel.errors import UsageError
 from anykernel.host.times import nanoseconds
 
 if TYPE_CHECKING:
+    from anykernel.kernel.background import Workers
     from anykernel.kernel.interface import Instance
 
 
@@ -16,8 +17,9 @@ class Clock:
     """Time since the kernel's boot.  With the virtual clock it passes only here and in calls that
     block."""
 
-    def __init__(self, instance: Instance) -> None:
+    def __init__(self, instance: Instance, workers: Workers) -> None:
         self._instance = instance
+        self._workers = workers
 
     def __repr__(self) -> str:
         return f"<kernel clock at {self.seconds:.9f} s>"
@@ -40,7 +42,9 @@ class Clock:
         if isinstance(seconds, int | float) and seconds < 0:
             raise UsageError(f"time can't go back ({seconds} s): take a snapshot and restore it")
         now = self._instance.now
-        self._instance.run(now + nanoseconds(seconds, "the time to pass", now))
+        until = now + nanoseconds(seconds, "the time to pass", now)
+        self._workers.keep_up(self._instance, until)
+        self._instance.run(until)
         return self._instance.now
 
     def run_until_idle(self, limit: float = 60.0) -> int:
@@ -49,4 +53,6 @@ class Clock:
         Returns the new `now`: the time of the last timer.  Timers that repeat for ever (garbage
         collections) end at the limit.
         """
-        return self._instance.settle(nanoseconds(limit, "the limit", self._instance.now))
+        until = self._instance.now + nanoseconds(limit, "the limit", self._instance.now)
+        self._workers.keep_up(self._instance, until)
+        return self._instance.settle(max(until - self._instance.now, 0))

@@ -9,8 +9,8 @@ import socket as pysocket
 import stat
 import struct
 import threading
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -62,7 +62,7 @@ class Kernel(Process):
     def __init__(self, instance: Instance, image: Image) -> None:
         super().__init__(instance, 0, Workers(), None)
         self.image = image
-        self.clock = Clock(instance)
+        self.clock = Clock(instance, self._workers)
         self.log = Log(instance)
         self._stretches = Stretches()
         self._netdevs: dict[int, Netdev] = {}
@@ -214,12 +214,17 @@ class Kernel(Process):
         addresses: Iterable[str] = (),
         up: bool = True,
         carrier: bool = True,
+        ipv6_chatter: bool = True,
     ) -> Netdev:
         """Adds an Ethernet device whose other end is the test.
 
         `mac`: "02:00:00:00:00:01" and so on when not given.  `addresses` have a prefix length
-        ("10.0.0.1/24", "fd00::1/64") and are usable at once.  Raises UsageError for impossible
-        values, OSError for what the kernel refuses (FileExistsError: the name is taken).
+        ("10.0.0.1/24", "fd00::1/64") and are usable at once.  Without `ipv6_chatter` IPv6 says
+        nothing unasked on it: there is no IPv6 without an IPv6 address; with one, 0.25 s pass, in
+        which the device reports its multicast groups, and nothing follows.
+
+        Raises UsageError for impossible values, OSError for what the kernel refuses
+        (FileExistsError: the name is taken).
         """
         from anykernel.kernel.netdev import Netdev, parse_mac
 
@@ -237,12 +242,15 @@ class Kernel(Process):
         real = self._ifname(ifindex) if "%" in name else name
         made = Netdev(self, dev, LinkInfo(ifindex, real, mtu, raw, raw, False, carrier, {}))
         self._netdevs[dev] = made
+        if not ipv6_chatter:
+            made.hush(addresses)
         if up or addresses:
             with Rtnl(self) as rtnl:
                 if up:
                     rtnl.up(ifindex)
                 for address in addresses:
                     rtnl.add_address(ifindex, address)
+        made.reported(addresses)
         return made
 
     def _next_mac(self) -> bytes:
@@ -285,6 +293,10 @@ class Kernel(Process):
             made = self.netlink()
             self._iproutes[thread] = self.state, made
         return made
+
+    @contextmanager
+    def _ip(self) -> Iterator[Any]:
+        yield self.iproute
 
     @property
     def warnings(self) -> int:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -11,6 +12,8 @@ from typing import TYPE_CHECKING, Any, overload
 from anykernel.errors import AnykernelError, UsageError
 from anykernel.host.frames import LONGEST
 from anykernel.host.stretch import Since
+from anykernel.host.times import nanoseconds
+from anykernel.kernel import quiet
 from anykernel.kernel.pcap import write_pcap
 from anykernel.kernel.rtnl import LinkInfo, Rtnl
 
@@ -46,6 +49,7 @@ class Capture(Sequence["Frame"]):
         self._netdev = netdev
         self._frames: list[Frame] = []
         self._running = True
+        self._received = 0
         self._stop = netdev.kernel.instance.listen(self._add)
 
     def __enter__(self) -> Capture:
@@ -69,6 +73,28 @@ class Capture(Sequence["Frame"]):
             self._netdev.check_life()  # what a removed one has sent stays
             self._netdev.kernel.instance.drain()
         return self._frames
+
+    def receive(self, timeout: float = 60) -> Frame:
+        """The next frame that the kernel sent or sends, each once, with .data and .time_ns: lets
+        time run until then.
+
+        timeout: virtual seconds.  Raises TimeoutError, and UsageError when the capture was stopped
+        and has no more.
+        """
+        instance = self._netdev.kernel.instance
+        limit = instance.now + nanoseconds(timeout, "a timeout", instance.now)
+        while True:
+            frames = self._take()
+            while self._received < len(frames):
+                self._received += 1
+                if frames[self._received - 1].direction == "tx":
+                    return frames[self._received - 1]
+            if not self._running:
+                raise UsageError("this capture was stopped, and has no more frames")
+            if instance.now >= limit:
+                name = self._netdev.last.name
+                raise TimeoutError(errno.ETIMEDOUT, f"{name} sent no frame in {timeout} s")
+            instance.run(min(instance.next_timer, limit))
 
     @overload
     def __getitem__(self, index: int) -> Frame: ...
@@ -122,6 +148,7 @@ class Netdev:
         """As it was when the kernel was asked last, for reports."""
         self._state = kernel.state
         self._removed = Since(False)
+        self._silent = False
 
     def __repr__(self) -> str:
         last = self.last
@@ -229,6 +256,12 @@ class Netdev:
             for frame, answers in zip(given, found, strict=True)
         ]
 
+    def receive(self, timeout: float = 60) -> Frame:
+        """The next frame that the device sends from now on, as Capture.receive(): lets time run
+        until then.  What may be sent before is for a capture()."""
+        with self.capture() as capture:
+            return capture.receive(timeout)
+
     def recent(self) -> Sequence[Frame]:
         """The last frames that passed, both ways, as many as the host keeps; of a network's node
         only those since a capture() began, as its links keep the others."""
@@ -285,9 +318,22 @@ class Netdev:
     def add_address(self, *addresses: str, dad: bool = False) -> None:
         """Adds "10.0.0.1/24" or "fd00::1/64"; with `dad`, IPv6 ones are first looked for on the
         link, as usual."""
+        if self._silent and quiet.has_ipv6(addresses):
+            quiet.speak(self.kernel, self.name)
         with self.link() as (rtnl, ifindex):
             for address in addresses:
                 rtnl.add_address(ifindex, address, dad)
+        self.reported(addresses)
+
+    def hush(self, addresses: Sequence[str]) -> None:
+        """Before it is up: IPv6 is to say nothing on it unasked."""
+        self._silent = True
+        quiet.hush(self.kernel, self.last.name, addresses)
+
+    def reported(self, addresses: Sequence[str]) -> None:
+        """It got these addresses: where IPv6 is to be silent, what it has to say is said."""
+        if self._silent and quiet.has_ipv6(addresses):
+            quiet.report(self.kernel)
 
     def add_route(self, network: str, via: str | None = None) -> None:
         """Adds a route through this device: a network or "default"."""
