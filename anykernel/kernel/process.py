@@ -22,6 +22,7 @@ from anykernel.kernel.waits import explain
 if TYPE_CHECKING:
     from anykernel.kernel.files import Files
     from anykernel.kernel.interface import Instance
+    from anykernel.kernel.kernel import Kernel
     from anykernel.kernel.poll import Epoll, Poll
     from anykernel.kernel.sockets import Socket
     from anykernel.kernel.sysctl import Counters, Sysctl
@@ -73,6 +74,15 @@ class Process(Links):
     @property
     def process(self) -> Process:
         return self
+
+    @property
+    def kernel(self) -> Kernel:
+        """The kernel that it is a process of."""
+        first: Any = self
+        while first._parent is not None:
+            first = first._parent
+        found: Kernel = first
+        return found
 
     @property
     def state(self) -> Stretch:

@@ -301,7 +301,7 @@ class Network(Recipes):
         self,
         function: Callable[..., R],
         *args: Any,
-        on: Node | str,
+        on: Node | str | Process,
         name: str | None = None,
         at: float | None = None,
         daemon: bool = False,
@@ -311,13 +311,27 @@ class Network(Recipes):
         It is plain blocking code: `process`, a Process of the node, makes sockets and files;
         ``network.sleep(seconds)`` waits.  It begins in the next run(), or `at` that second of the
         network's time.  `daemon`: run() doesn't wait for it.
+
+        on: a node, or a process of one, such as ``node.fork()`` that has unshared its network
+        namespace (a container): `process` is a child of that, in the same namespaces.
         """
-        node = self.find(on)
+        node, parent = self._parent(on)
         begin = self.now if at is None else nanoseconds(at, "at=")
         if begin < self.now:
             raise UsageError(f"at={at}: it is {self.seconds} s already")
         name = name or str(getattr(function, "__name__", "program"))
-        return self.launch(function, node.fork(), node, name, *args, at_ns=begin, daemon=daemon)
+        return self.launch(function, parent.fork(), node, name, *args, at_ns=begin, daemon=daemon)
+
+    def _parent(self, on: Node | str | Process) -> tuple[Node, Process]:
+        """Of which node a program is, and which process is to be its parent."""
+        if isinstance(on, Node | str):
+            node = self.find(on)
+            return node, node
+        first = getattr(on, "kernel", on)
+        if not isinstance(first, Node):
+            raise UsageError(f"{on!r} is neither a node of this network nor a process of one")
+        on.check()
+        return self.find(first), on
 
     def launch(
         self,

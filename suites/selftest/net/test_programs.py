@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from anykernel.errors import Deadlock, UsageError
+from anykernel.kernel import Kernel
 from anykernel.net import Unfinished, programs
 from anykernel.net.running import QUIET_NS
 from suites.selftest.net.raw import gaps, mute
@@ -447,3 +448,60 @@ def test_the_test_and_a_program_wait_for_each_other(network: Network) -> None:
     with pytest.raises(Deadlock, match=r"recvfrom\(fd \d+\) of the test, and 1 programs wait") as e:
         mine.recv(1)
     assert "waits on n1: recvfrom" in str(e.value)
+
+
+CLONE_NEWNET = 0x40000000
+
+
+def containers(node: Node) -> list[Process]:
+    """Two processes of a node in network namespaces of their own, with a cable between them."""
+    found = [node.fork(), node.fork()]
+    for process in found:
+        process.os.unshare(CLONE_NEWNET)
+    node.link_add("veth", "left", peer="right", up=False)
+    for name, process, address in zip(("left", "right"), found, ("1", "2"), strict=True):
+        node.link_set(name, net_ns_pid=process.pid)
+        process.link_set(name, state="up")
+        process.address_add(name, f"10.9.0.{address}/24")
+    return found
+
+
+def test_containers_on_a_node(network: Network) -> None:
+    """Programs in namespaces of their own, which nobody else on the node sees."""
+    (a,) = mute(network, "a")
+    one, other = containers(a)
+
+    def serve(process: Process) -> tuple[bytes, Any]:
+        sock = receiver(process)
+        data, peer = sock.recvfrom(100)
+        sock.sendto(data.upper(), peer)
+        return data, peer
+
+    def ask(process: Process) -> bytes:
+        assert process.pid not in (one.pid, other.pid)
+        sock = receiver(process, 8)
+        sock.sendto(b"hello", ("10.9.0.1", 7))
+        answer: bytes = sock.recv(100)
+        return answer
+
+    served = network.start(serve, on=one)
+    asked = network.start(ask, on=other, at=network.seconds + 1)
+    alone = network.start(lambda process: process.read_text("/proc/net/dev"), on=a)
+    network.run()
+    assert asked.result == b"HELLO"
+    assert served.result == (b"hello", ("10.9.0.2", 8))
+    assert "left" not in alone.result and "right" not in alone.result
+    assert not one.ended  # the container goes on
+
+
+def test_what_programs_can_t_be_on(network: Network, kernel: Kernel) -> None:
+    (a,) = mute(network, "a")
+    gone = a.fork()
+    gone.exit()
+    with pytest.raises(UsageError, match="this process has ended"):
+        network.start(lambda _: None, on=gone)
+    for stranger in (kernel, kernel.fork(), 5):
+        with pytest.raises(UsageError, match="neither a node of this network nor a process of one"):
+            network.start(lambda _: None, on=stranger)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="there is no node 'c'"):
+        network.start(lambda _: None, on="c")
