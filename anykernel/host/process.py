@@ -20,6 +20,7 @@ from anykernel import cache
 from anykernel.errors import BorderError, HostDied, UsageError
 from anykernel.host import compiled
 from anykernel.host.border import Border
+from anykernel.host.cmdline import command_line
 from anykernel.host.instance import Instance
 from anykernel.host.report import CrashReport
 from anykernel.host.turns import atomic
@@ -69,6 +70,7 @@ class Host:
 
     memory: RAM of each kernel in bytes, a multiple of 4 MiB, 16 MiB at least.
     seed: of the kernels' random numbers.  clock: see design.md.
+    cmdline: the kernels' parameters; they follow those of cmdline.py, and win.
     budget: CPU seconds that one request may keep a kernel busy; then it is a lockup.  A host that
     sleeps so long in the middle of one never answers: it is ended.
     stubs: what a stub without a grant does when it is reached: 'strict', it crashes its kernel;
@@ -132,7 +134,7 @@ class Host:
                 raw.stubs_pass = stubs == "report"
                 raw.captures = not self.network
             self._keys = keys and not settings().hides("keys")
-            self._start(fd, kernels, memory, seed, clock, cmdline)
+            self._start(fd, kernels, memory, seed, clock, command_line(image, cmdline))
             if not self.network:
                 self.instances += [Instance(self, i) for i in range(kernels)]
             for instance in self.instances:

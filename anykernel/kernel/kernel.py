@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import socket as pysocket
@@ -35,12 +36,26 @@ if TYPE_CHECKING:
     from anykernel.kernel.netdev import Netdev
 
 LOOPBACK = 1
-MEMORY = 1
-DEVICES = {"null": 3, "zero": 5, "full": 7, "random": 8, "urandom": 9, "kmsg": 11}
-"""Of /dev, with the minor numbers of the driver that has the major number MEMORY."""
+DEVICES = {
+    "null": (1, 3), "zero": (1, 5), "full": (1, 7), "random": (1, 8), "urandom": (1, 9),
+    "kmsg": (1, 11), "net/tun": (10, 200),
+}  # fmt: skip
+"""Files of /dev where a kernel without devtmpfs makes none by itself, and their numbers
+(Documentation/admin-guide/devices.txt)."""
 DEFAULT_LEVEL, ALL_LEVELS = "7", "8"
 """What the console is told: messages below these."""
-MOUNTS = (("/proc", "proc"), ("/sys", "sysfs"), ("/tmp", "tmpfs"))
+MOUNTS = (
+    ("/proc", "proc"),
+    ("/sys", "sysfs"),
+    ("/tmp", "tmpfs"),
+    ("/dev", "devtmpfs"),
+    ("/dev/pts", "devpts"),
+    ("/dev/shm", "tmpfs"),
+)
+CONFIGURED = ("devtmpfs", "devpts")
+"""Those that a kernel may be configured without."""
+GIVEN = (("/sys/fs/cgroup", "cgroup2"), ("/sys/fs/bpf", "bpf"))
+"""What init systems mount, too, where sysfs has a place for it."""
 
 
 class Saved(NamedTuple):
@@ -55,8 +70,8 @@ class Saved(NamedTuple):
 class Kernel(Process):
     """A booted Linux kernel: its first process (root, pid 1), its devices, its clock and its log.
 
-    /proc, /sys and /tmp are mounted and the loopback device is up.  Memory, time and randomness
-    are the kernel's own; nothing of the machine is touched.
+    /proc, /sys, /dev and /tmp are mounted and the loopback device is up.  Memory, time and
+    randomness are the kernel's own; nothing of the machine is touched.
     """
 
     def __init__(self, instance: Instance, image: Image) -> None:
@@ -81,20 +96,39 @@ class Kernel(Process):
     def _prepare(self) -> None:
         if not self.os.exists("/proc/self"):
             for folder, kind in MOUNTS:
-                with suppress(FileExistsError):
-                    self.os.mkdir(folder)
-                self.os.mount(kind, folder, kind)
-        self._make_devices()
+                self._mount(folder, kind)
+            for folder, kind in GIVEN:
+                with suppress(OSError):
+                    self.os.mount(kind, folder, kind)
+        self._log_all()
         if self.os.exists("/proc/net/dev"):
             with Rtnl(self) as rtnl:
                 rtnl.up(LOOPBACK)
 
+    def _mount(self, folder: str, kind: str) -> None:
+        with suppress(FileExistsError):
+            self.os.mkdir(folder)
+        try:
+            self.os.mount(kind, folder, kind)
+        except OSError as error:
+            if kind not in CONFIGURED or error.errno != errno.ENODEV:
+                raise
+            if kind == "devtmpfs":
+                self._make_devices()
+
     def _make_devices(self) -> None:
         """The files of /dev that programs expect.  Without one, writing to /dev/kmsg would make a
         plain file there, and the text be lost."""
-        for name, minor in DEVICES.items():
-            with suppress(FileExistsError, FileNotFoundError):
-                self.os.mknod(f"/dev/{name}", stat.S_IFCHR | 0o666, os.makedev(MEMORY, minor))
+        with suppress(FileExistsError):
+            self.os.mkdir("/dev/net")
+        mask = self.syscall("umask", 0)
+        for name, numbers in DEVICES.items():
+            with suppress(FileExistsError):
+                self.os.mknod(f"/dev/{name}", stat.S_IFCHR | 0o666, os.makedev(*numbers))
+        self.syscall("umask", mask)
+
+    def _log_all(self) -> None:
+        """Lets the console be told messages of all levels."""
         level = "/proc/sys/kernel/printk"
         if self.os.exists(level) and self.read_text(level).split()[:1] == [DEFAULT_LEVEL]:
             # The log is to have what was printed, debugging too; whoever said `quiet` has it so.
