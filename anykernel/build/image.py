@@ -33,6 +33,9 @@ FORMAT = "8"
 LAST = ".anykernel-last"
 """In a folder of objects: which image was made there last."""
 GUARDED = ["vmlinux", "config"]
+REFUSED = "refused"
+"""In an entry: what a whole .config set and the kernel doesn't have, a line each."""
+SHOWN = 5
 PATIENCE = 3
 """How often a tree is built that is edited at the same time."""
 
@@ -60,6 +63,24 @@ class Image:
     """The list of its stubs, where it has only parts."""
     requested: tuple[tuple[str, str], ...] = ()
     """The configuration that was asked for over the flavour's."""
+
+    @property
+    def refused(self) -> list[str]:
+        """What the whole .config that is its flavour set and it doesn't have, a line each."""
+        path = self.vmlinux.with_name(REFUSED)
+        return path.read_text().splitlines() if path.exists() else []
+
+    def of_refused(self) -> str:
+        """The same for people: how many, the first ones, and where all are; empty for none."""
+        lines = self.refused
+        if not lines:
+            return ""
+        more = f"\n  ... all: {self.vmlinux.with_name(REFUSED)}" if len(lines) > SHOWN else ""
+        return (
+            f"{self.flavour}: {len(lines)} of its values can't be had in a library:\n  "
+            + "\n  ".join(lines[:SHOWN])
+            + more
+        )
 
     @property
     def root(self) -> Path:
@@ -228,6 +249,8 @@ def _build(job: _Job, to: Path) -> tuple[dict[str, Any], list[str]]:
         shutil.copyfile(unstripped if unstripped.exists() else objects / "vmlinux", to / "vmlinux")
         shutil.copyfile(objects / ".config", to / "config")
         shutil.copyfile(log, to / "build.log")
+        if refused := kconfig.refused(wanted, objects / ".config", composed):
+            (to / REFUSED).write_text("\n".join([*refused, ""]))
         keep(objects, to / OBJECTS)
         surround(to, composed, files=False)
         note(tree.path, build, to / OBJECTS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,13 +13,20 @@ from anykernel.build.overlay import OVERLAY
 from anykernel.errors import KconfigError, UsageError
 
 FLAVOURS = Path(__file__).resolve().parent / "flavours"
+MACHINE = FLAVOURS / "machine.kconfig"
+"""What every kernel has, whatever its flavour says."""
 BASED_ON = {"debug": ("default",)}
 """Flavours that add to others."""
+WHOLE = re.compile(r"^# Automatically generated file; DO NOT EDIT\.$", re.M)
+"""By this a .config that Kconfig wrote is known from a fragment."""
 
 LINE = re.compile(
     r"^(?:CONFIG_(?P<set>\w+)=(?P<value>\S+|\".*\")|# CONFIG_(?P<unset>\w+) is not set)"
     r"(?P<optional>\s+# optional)?$"
 )
+
+DEFINED = re.compile(r"\s*(?:menu)?config\s+(\w+)\s*$")
+PROMPT = re.compile(r"\s*(?:bool|tristate|string|int|hex|prompt)\s+[\"']")
 
 
 @dataclass(frozen=True)
@@ -29,6 +36,9 @@ class Request:
     symbol: str
     value: str
     optional: bool = False
+    """A kernel without it will do; nobody is told."""
+    whole: bool = False
+    """It is of a whole .config: a kernel without it will do, but its user is told."""
 
     def line(self) -> str:
         if self.value == "n":
@@ -44,33 +54,48 @@ def flavours() -> list[str]:
 def requests(flavour: str, extra: Mapping[str, str] | None = None) -> list[Request]:
     """What a flavour and the user's own values ask for; the last of a symbol counts.
 
-    flavour: a name, or the path of a fragment that adds to `default`.  Raises UsageError for one
-    that doesn't exist or a malformed value.
+    flavour: a name, or the path of a fragment that adds to `default`, or of a whole .config, which
+    stands for itself.  Raises UsageError for one that doesn't exist or a malformed value.
     """
-    wanted: dict[str, Request] = {}
-    for path in _fragments(flavour):
-        for request in parse(path.read_text(), path.name):
-            wanted[request.symbol] = request
+    wanted = {one.symbol: one for one in _of_flavour(flavour)}
     for symbol, value in (extra or {}).items():
         symbol = symbol.removeprefix("CONFIG_")
         if not re.fullmatch(r"\w+", symbol) or not re.fullmatch(r"[^\n]+", str(value)):
             raise UsageError(f"config {symbol}={value!r}: write it like {{'NET_SCH_FQ': 'y'}}")
+        if value == "m":
+            raise UsageError(f"config {symbol}=m: a library has no modules; y builds it in")
         wanted[symbol] = Request(symbol, str(value))
     return list(wanted.values())
 
 
-def _fragments(flavour: str) -> list[Path]:
+def _of_flavour(flavour: str) -> Iterator[Request]:
+    """Its requests in order: the last of a symbol counts."""
+    machine, default = (parse(path.read_text(), path.name) for path in (MACHINE, _file("default")))
     if flavour in flavours():
-        return [FLAVOURS / f"{name}.config" for name in (*BASED_ON.get(flavour, ()), flavour)]
+        yield from machine
+        for name in (*BASED_ON.get(flavour, ()), flavour):
+            yield from parse(_file(name).read_text(), f"{name}.config")
+        return
     own = Path(flavour).expanduser()
     if own.suffix != ".config":
         raise UsageError(
             f"there is no flavour {flavour!r}; there are: {', '.join(flavours())}, or the path of "
-            "a fragment, as in ./my.config"
+            "a fragment or a whole .config, as in ./my.config"
         )
     if not own.is_file():
         raise UsageError(f"there is no fragment {own}; `anykernel menuconfig` can make one")
-    return [FLAVOURS / "default.config", own]
+    text = own.read_text()
+    if WHOLE.search(text):
+        for one in parse(text, own.name):
+            # Without modules what would be one is built in.
+            yield Request(one.symbol, "y" if one.value == "m" else one.value, whole=True)
+        yield from machine
+    else:
+        yield from (*machine, *default, *parse(text, own.name))
+
+
+def _file(name: str) -> Path:
+    return FLAVOURS / f"{name}.config"
 
 
 def difference(before: str, after: str, config: str) -> str:
@@ -105,12 +130,11 @@ def fragment(wanted: list[Request]) -> str:
 
 def verify(wanted: list[Request], config: Path, tree: Path) -> None:
     """Raises KconfigError naming what the tree doesn't know, or has not granted."""
-    result = {r.symbol: r.value for r in parse_config(config.read_text())}
-    wrong = [r for r in wanted if not r.optional and result.get(r.symbol, "n") != r.value]
+    wrong = _lacking([one for one in wanted if not (one.optional or one.whole)], config)
     if not wrong:
         return
-    ours = symbols(OVERLAY / "lib")
-    known = {symbol: f"arch/lib/{where}" for symbol, where in ours.items()} | symbols(tree)
+    result = {r.symbol: r.value for r in parse_config(config.read_text())}
+    known = _known(tree)
     lines = []
     for request in wrong:
         if request.symbol not in known:
@@ -133,6 +157,33 @@ def verify(wanted: list[Request], config: Path, tree: Path) -> None:
     raise KconfigError("the configuration can't be had:\n  " + "\n  ".join(lines))
 
 
+def refused(wanted: list[Request], config: Path, tree: Path) -> list[str]:
+    """What a whole .config has set and this kernel doesn't have, a line each.  Not what nobody
+    sets by hand: it follows from the rest (the compiler's version, an architecture's traits)."""
+    lacking = [one for one in _lacking([o for o in wanted if o.whole], config) if one.value != "n"]
+    if not lacking:
+        return []
+    known, asked = _known(tree), _asked(tree)
+    lines = []
+    for one in lacking:
+        where = known.get(one.symbol)
+        if where is None:
+            why = "not in this tree"
+        elif one.symbol not in asked:
+            continue
+        elif _elsewhere(Path(where)):
+            why = f"of another architecture, {where}"
+        else:
+            why = f"what it depends on is missing, or decided otherwise here, see {where}"
+        lines.append(f"CONFIG_{one.symbol}={one.value}: {why}")
+    return lines
+
+
+def _lacking(wanted: list[Request], config: Path) -> list[Request]:
+    result = {one.symbol: one.value for one in parse_config(config.read_text())}
+    return [one for one in wanted if result.get(one.symbol, "n") != one.value]
+
+
 def parse_config(text: str) -> list[Request]:
     """The values of a complete .config."""
     matches = (LINE.match(line) for line in text.splitlines())
@@ -144,16 +195,40 @@ def _elsewhere(name: Path) -> bool:
     return len(name.parts) > 2 and name.parts[0] == "arch" and name.parts[1] != "lib"
 
 
+def _known(tree: Path) -> dict[str, str]:
+    """Where each symbol is defined that this build, or another of the tree, may have."""
+    ours = symbols(OVERLAY / "lib")
+    return {symbol: f"arch/lib/{where}" for symbol, where in ours.items()} | symbols(tree)
+
+
 def symbols(tree: Path) -> dict[str, str]:
     """Each symbol that the tree's Kconfig files define: 'file:line'.  Of several places one that
     this build reads, if there is one."""
     found: dict[str, str] = {}
-    listed = sorted(tree.rglob("Kconfig*"))
-    for path in sorted(listed, key=lambda one: _elsewhere(one.relative_to(tree))):
-        if not path.is_file() or "Documentation" in path.parts:
-            continue
-        for number, line in enumerate(path.read_text(errors="replace").splitlines(), 1):
-            match = re.match(r"\s*(?:menu)?config\s+(\w+)\s*$", line)
-            if match:
+    for path, lines in _files(tree):
+        for number, line in enumerate(lines, 1):
+            if match := DEFINED.match(line):
                 found.setdefault(match[1], f"{path.relative_to(tree)}:{number}")
     return found
+
+
+def _asked(tree: Path) -> set[str]:
+    """The symbols that a user is asked for; the others follow from them."""
+    found = set()
+    for root in (tree, OVERLAY / "lib"):
+        for _, lines in _files(root):
+            symbol = ""
+            for line in lines:
+                if match := DEFINED.match(line):
+                    symbol = match[1]
+                elif PROMPT.match(line):
+                    found.add(symbol)
+    return found
+
+
+def _files(tree: Path) -> Iterator[tuple[Path, list[str]]]:
+    """The tree's Kconfig files, those of other architectures last."""
+    listed = sorted(tree.rglob("Kconfig*"))
+    for path in sorted(listed, key=lambda one: _elsewhere(one.relative_to(tree))):
+        if path.is_file() and "Documentation" not in path.parts:
+            yield path, path.read_text(errors="replace").splitlines()

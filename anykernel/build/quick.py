@@ -103,8 +103,9 @@ def rebuild(last: Image, names: list[str], to: Path, begun: Begun | None = None)
         relink(replace(last, objects=objects), [objects / name for name in order], Path(scratch))
         shutil.copyfile(Path(scratch) / "vmlinux", to / "vmlinux")
     strip(to / "vmlinux", to / last.library.name)
-    for name in ("config", "build.log"):
-        shutil.copyfile(last.vmlinux.with_name(name), to / name)
+    for name in ("config", "build.log", "refused"):
+        if last.vmlinux.with_name(name).exists():
+            shutil.copyfile(last.vmlinux.with_name(name), to / name)
     return taken
 
 

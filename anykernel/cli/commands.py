@@ -213,10 +213,15 @@ def shell(
 
 @cli.command(context_settings={"ignore_unknown_options": True})
 @click.argument("name", required=False)
-@SOURCE
-@FLAVOUR
+@whole
 @click.argument("pytest_arguments", nargs=-1, type=click.UNPROCESSED)
-def suite(name: str | None, source: str, flavour: str, pytest_arguments: tuple[str, ...]) -> None:
+def suite(
+    name: str | None,
+    source: str,
+    flavour: str,
+    config: tuple[str, ...],
+    pytest_arguments: tuple[str, ...],
+) -> None:
     """Runs a shipped suite on a kernel; without NAME, lists them.
 
     All other arguments go to pytest: anykernel suite smoke -k ping --kernel-seed=5
@@ -226,16 +231,18 @@ def suite(name: str | None, source: str, flavour: str, pytest_arguments: tuple[s
 
     if name is None:
         context = click.get_current_context()
-        if any(context.get_parameter_source(one) is not UNSAID for one in ("source", "flavour")):
+        given = (context.get_parameter_source(one) for one in ("source", "flavour", "config"))
+        if any(one is not UNSAID for one in given):
             raise click.UsageError(f"which suite? There are: {', '.join(names())}")
         click.echo("\n".join(names()))
         return
     folder = find(name)
     # Before pytest captures the terminal: a first build takes minutes.
-    image_of(source, flavour)
+    image_of(source, flavour, config)
     arguments = [
         f"--kernel-source={source}",
         f"--kernel-flavour={flavour}",
+        *(f"--kernel-config={one}" for one in config),
         "-p",
         "no:cacheprovider",
     ]

@@ -55,7 +55,10 @@ SOURCE = click.option(
     help="debian:6.1, debian:6.1.170-3, a folder, git:FOLDER@REVISION or a tarball.",
 )
 FLAVOUR = click.option(
-    "--flavour", default="default", show_default=True, help="The configuration: default, debug."
+    "--flavour",
+    default="default",
+    show_default=True,
+    help="The configuration: default, debug, or a file, as in ./my.config.",
 )
 CONFIG = click.option(
     "--config",
@@ -117,16 +120,17 @@ def image_of(
     """The image that these options name, built with progress on stderr if it is absent."""
     from anykernel.build import ensure_image
     from anykernel.cli.progress import terminal_progress
+    from anykernel.errors import UsageError
     from anykernel.link.image import link_image
+    from anykernel.symbols import assignments
 
-    values = {}
-    for item in config:
-        symbol, equals, value = item.partition("=")
-        if not (symbol and equals and value):
-            raise click.BadParameter(
-                f"{item!r}: write SYMBOL=VALUE, as in NET_SCH_FQ=y", param_hint="--config"
-            )
-        values[symbol] = value
+    try:
+        values = assignments(config)
+    except UsageError as error:
+        raise click.BadParameter(str(error), param_hint="--config") from None
     with terminal_progress() as progress:
         found = ensure_image(source, flavour, config=values or None, progress=progress)
-        return found if components is None else link_image(found, components)
+        part = found if components is None else link_image(found, components)
+    if refused := found.of_refused():
+        click.echo(refused, err=True)
+    return part

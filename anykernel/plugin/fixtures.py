@@ -181,9 +181,11 @@ def _build(config: pytest.Config, options: opts.KernelOptions) -> Image:
 
     show = progress.of(config, f"{options.source} {options.flavour}")
     with _uncaptured(config):
-        return ensure_image(
+        image = ensure_image(
             options.source, options.flavour, config=dict(options.config) or None, progress=show
         )
+        progress.say(config, image.of_refused())
+    return image
 
 
 def _uncaptured(config: pytest.Config) -> AbstractContextManager[object]:

@@ -86,6 +86,7 @@ class KernelOptions:
         """The command line options that ask for this kernel."""
         parts = [f"--kernel-source={self.source}", f"--kernel-flavour={self.flavour}"]
         parts.append(f"--kernel-seed={self.seed}")
+        parts += [f"--kernel-config={symbol}={value}" for symbol, value in self.config]
         if self.components is not None:
             parts.append(f"--kernel-components={self.named()}")
         if self.stubs != KernelOptions.stubs:
@@ -117,7 +118,14 @@ def add(parser: pytest.Parser) -> None:
     group.addoption(
         "--kernel-flavour",
         metavar="NAME",
-        help=f"kernel configuration to build (default: {DEFAULT_FLAVOUR})",
+        help="kernel configuration to build: a flavour's name, or the path of a fragment or a "
+        f"whole .config (default: {DEFAULT_FLAVOUR})",
+    )
+    group.addoption(
+        "--kernel-config",
+        action="append",
+        metavar="SYMBOL=VALUE",
+        help="a Kconfig value over the flavour's, as in NET_SCH_FQ=y; may be given again",
     )
     group.addoption(
         "--kernel-seed", metavar="N", help="seed of the kernel's randomness (default: 0)"
@@ -146,6 +154,7 @@ def add(parser: pytest.Parser) -> None:
     )
     for name in NAMES:
         parser.addini(f"kernel_{name}", f"default for --kernel-{name}")
+    parser.addini("kernel_config", "defaults for --kernel-config, one a line", type="linelist")
     parser.addini("kernel_log_live", "as --kernel-log-live", type="bool", default=False)
     parser.addini(
         "kernel_stub_policies",
@@ -171,10 +180,27 @@ def configure(config: pytest.Config) -> None:
             ) from None
     if "components" in values:
         values["components"] = [name.strip() for name in values["components"].split(",")]
+    values["config"] = {
+        **_assignments("kernel_config", config.getini("kernel_config")),
+        **_assignments("--kernel-config", config.getoption("kernel_config") or ()),
+    }
     try:
         config.stash[_DEFAULTS] = change(KernelOptions(), values)
     except ValueError as error:
         raise pytest.UsageError(f"--kernel-{error}") from None
+
+
+def _assignments(option: str, items: Sequence[str]) -> dict[str, str]:
+    """Raises pytest.UsageError."""
+    if not items:
+        return {}
+    from anykernel.errors import UsageError
+    from anykernel.symbols import assignments
+
+    try:
+        return assignments(items)
+    except UsageError as error:
+        raise pytest.UsageError(f"{option}: {error}") from None
 
 
 def defaults(config: pytest.Config) -> KernelOptions:
@@ -223,7 +249,10 @@ def change(
         _check(name, value)
     new = dict(values)
     if "config" in new:
-        given = cast("Mapping[str, str]", new["config"])
+        given = {
+            symbol.removeprefix("CONFIG_"): value
+            for symbol, value in cast("Mapping[str, str]", new["config"]).items()
+        }
         new["config"] = tuple(sorted({**dict(base.config), **given}.items()))
     if new.get("components") is not None:
         names = [new["components"]] if isinstance(new["components"], str) else new["components"]

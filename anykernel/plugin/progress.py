@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Shows on pytest's terminal that a first kernel build, which takes minutes, goes on."""
+"""Shows on pytest's terminal that a first kernel build, which takes minutes, goes on, and what
+a configuration has not got."""
 
 from __future__ import annotations
 
@@ -37,6 +38,14 @@ def of(config: pytest.Config, what: str) -> Callable[[str, int, int], None] | No
             reporter.write_line(line)
 
     return show
+
+
+def say(config: pytest.Config, text: str) -> None:
+    """Lines for pytest's terminal, at once; none for an empty text, nor of xdist's workers."""
+    reporter: Any = config.pluginmanager.getplugin("terminalreporter")
+    if text and reporter is not None and not hasattr(config, "workerinput"):
+        reporter.ensure_newline()
+        reporter.write_line(text)
 
 
 def _estimate(done: int, total: int, seconds: float) -> str:

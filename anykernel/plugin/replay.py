@@ -36,8 +36,10 @@ VALUED = frozenset({
     "--max-worker-restart", "--maxfail", "--maxprocesses", "--maxschedchunk", "--numprocesses",
     "--pastebin", "--report-log", "--rootdir", "--show-capture", "--tb", "--testrunuid", "--tx",
     "--verbosity", "-c", "-k", "-n", "-r", "--kernel-source", "--kernel-flavour",
-    "--kernel-seed", "--kernel-components", "--kernel-stubs",
+    "--kernel-config", "--kernel-seed", "--kernel-components", "--kernel-stubs",
 })  # fmt: skip
+OF_SUITE = ("--kernel-source=", "--kernel-flavour=", "--kernel-config=")
+"""What `anykernel suite` takes, as --source= and so on."""
 SHORT = re.compile(r"-[dfhlqsvx]+|-[cknr].+")
 """Short ones that are given together (-xvs), or with their value (-n2)."""
 PROFILES = ("default", None)
@@ -50,11 +52,12 @@ def command(item: pytest.Item, options: opts.KernelOptions) -> str:
 
     rest = _rest(item)
     path = Path(item.path).resolve()
-    kernel = replace(options, source=absolute(options.source)).replay()
+    source, flavour = absolute(options.source), _flavour(options.flavour)
+    kernel = replace(options, source=source, flavour=flavour).replay()
     kept = [*_given(item.config), *_hypothesis(item)]
     if str(path).startswith(SUITES):
         suite, *inner = path.relative_to(SUITES).parts
-        ours = [one for one in kernel if one.startswith(("--kernel-source=", "--kernel-flavour="))]
+        ours = [one for one in kernel if one.startswith(OF_SUITE)]
         words = ["anykernel", "suite", suite, *(one.replace("kernel-", "", 1) for one in ours)]
         words += ["--", "/".join(inner) + rest, *(one for one in kernel if one not in ours), *kept]
     else:
@@ -69,6 +72,12 @@ def absolute(source: str) -> str:
         return f"git:{Path(folder).expanduser().resolve()}{at}{revision}" if at else source
     path = Path(source).expanduser()
     return str(path.resolve()) if path.exists() else source
+
+
+def _flavour(flavour: str) -> str:
+    """One that is a file, so that it is good in any folder."""
+    path = Path(flavour).expanduser()
+    return str(path.resolve()) if path.suffix == ".config" else flavour
 
 
 def _rest(item: pytest.Item) -> str:

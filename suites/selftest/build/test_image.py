@@ -40,6 +40,26 @@ def test_an_image(tiny_tree: Path) -> None:
     assert tiny.snapshot(tiny_tree) == before, "the user's folder is as it was"
 
 
+def test_what_a_whole_config_asks_for_in_vain_is_written_down(
+    tiny_tree: Path, tmp_path: Path
+) -> None:
+    """Also when only an edited file was compiled anew since."""
+    mine = tmp_path / "my.config"
+    text = "# Automatically generated file; DO NOT EDIT.\nCONFIG_TINY=y\nCONFIG_NO_SUCH_SYMBOL=m\n"
+    mine.write_text(text)
+    first = ensure_image(str(tiny_tree), str(mine))
+    (tiny_tree / "net/echo.c").write_text("int net_echo(int x) { return -x; }\n")
+    second = ensure_image(str(tiny_tree), str(mine))
+    assert first.id != second.id and "CONFIG_TINY=y" in second.config.read_text()
+    for image in (first, second):
+        assert image.refused == ["CONFIG_NO_SUCH_SYMBOL=y: not in this tree"]
+        assert "my.config: 1 of its values can't be had in a library:" in image.of_refused()
+    assert ensure_image(str(tiny_tree)).refused == []
+    mine.write_text(text.replace("# Automatically generated", "# My"))
+    with pytest.raises(KconfigError, match="CONFIG_NO_SUCH_SYMBOL does not exist"):
+        ensure_image(str(tiny_tree), str(mine))
+
+
 def test_it_is_built_once(tiny_tree: Path) -> None:
     image = ensure_image(str(tiny_tree))
     said: list[str] = []

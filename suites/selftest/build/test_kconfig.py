@@ -154,6 +154,66 @@ def test_a_fragment_of_the_users_is_a_flavour(tmp_path: Path) -> None:
     assert found == {**plain, "NET_SCH_RED": "n", "IPV6": "n"}
 
 
+WHOLE = """\
+#
+# Automatically generated file; DO NOT EDIT.
+# Linux/x86 6.1.0 Kernel Configuration
+#
+CONFIG_CC_VERSION_TEXT="gcc (Some) 9"
+CONFIG_NET=y
+CONFIG_NET_SCH_FQ=m
+CONFIG_NET_SCH_FAR=y
+CONFIG_NEWER=y
+CONFIG_MODULES=y
+# CONFIG_NETFILTER is not set
+"""
+
+
+def test_a_whole_config_of_the_users_stands_for_itself(tmp_path: Path) -> None:
+    """But for what makes a kernel a library; what would be a module is built in."""
+    mine = tmp_path / "my.config"
+    mine.write_text(WHOLE)
+    found = {one.symbol: one for one in kconfig.requests(str(mine), {"NETFILTER": "y"})}
+    values = {symbol: one.value for symbol, one in found.items()}
+    assert values["NET_SCH_FQ"] == "y" and values["NETFILTER"] == "y" and values["MODULES"] == "n"
+    assert values["FRAME_POINTER"] == "y", "stacks are followed by it"
+    assert "IP_SCTP" not in values, "the flavour default is none of its business"
+    assert found["NEWER"].whole and not found["NETFILTER"].whole
+
+
+def test_what_of_a_whole_config_can_not_be_had(tmp_path: Path) -> None:
+    """It is no error, and told with its reason; what follows from the rest isn't."""
+    for name, text in {
+        "Kconfig": 'config NET\n\tbool "Net"\n\nconfig CC_VERSION_TEXT\n\tstring\n'
+        '\nmenuconfig NETFILTER\n\tbool "Filter"\n',
+        "net/Kconfig": 'config NET_SCH_FQ\n\ttristate\n\tprompt "FQ"\n',
+        "arch/arm/Kconfig": 'config NET_SCH_FAR\n\tbool "Far"\n',
+    }.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    mine = tmp_path / "my.config"
+    mine.write_text(WHOLE)
+    wanted = [one for one in kconfig.requests(str(mine)) if one.whole]
+    config = tmp_path / ".config"
+    config.write_text('CONFIG_NET=y\nCONFIG_CC_VERSION_TEXT="gcc 12"\nCONFIG_NETFILTER=y\n')
+    kconfig.verify(wanted, config, tmp_path)
+    assert kconfig.refused(wanted, config, tmp_path) == [
+        "CONFIG_NET_SCH_FQ=y: what it depends on is missing, or decided otherwise here, "
+        "see net/Kconfig:1",
+        "CONFIG_NET_SCH_FAR=y: of another architecture, arch/arm/Kconfig:1",
+        "CONFIG_NEWER=y: not in this tree",
+    ]
+    plain = [Request(one.symbol, one.value) for one in wanted]
+    assert kconfig.refused(plain, config, tmp_path) == [], "of a fragment it is an error"
+    with pytest.raises(KconfigError, match="NET_SCH_FAR is of another architecture"):
+        kconfig.verify(plain, config, tmp_path)
+
+
+def test_a_library_has_no_modules() -> None:
+    with pytest.raises(UsageError, match="NET_SCH_FQ=m: a library has no modules; y builds it in"):
+        kconfig.requests("default", {"CONFIG_NET_SCH_FQ": "m"})
+
+
 @pytest.mark.parametrize("name", ["./none.config", "none.config", "/nowhere/none.config"])
 def test_a_fragment_that_is_not_there(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -25,7 +25,7 @@ def test_a_refusal_comes_before_a_build() -> None:
     assert "did you mean smoke?" in said
 
 
-@pytest.mark.parametrize("option", ["--source", "--flavour"])
+@pytest.mark.parametrize("option", ["--source", "--flavour", "--config"])
 def test_a_kernel_without_a_suite(option: str) -> None:
     """It would be ignored."""
     assert "which suite? There are: dce, fuzz" in fails("suite", option, "/nowhere")
@@ -46,6 +46,16 @@ def test_options_of_pytest(kernel: Kernel) -> None:
     wrong = run("suite", "smoke", *source, "--no-such-option")
     assert wrong.returncode == 4
     assert "--no-such-option" in wrong.stderr
+
+
+def test_symbols_for_a_suite(kernel: Kernel, tmp_path: Path) -> None:
+    """They reach the tests' kernels; here one that the kernel has anyway, so nothing is built."""
+    said = fails("suite", "smoke", "--config", "NET SCHED=y")
+    assert "'NET SCHED=y': write SYMBOL=VALUE, as in NET_SCH_FQ=y" in said
+    options = ("--source", kernel.image.source, "--flavour", kernel.image.flavour)
+    config = ("--config", "CONFIG_NET=y", "--config=INET=y")
+    done = run("suite", "smoke", *options, *config, "--collect-only")
+    assert re.search(r"^anykernel: .* seed 0 INET=y NET=y$", done.stdout, re.M), done.stdout
 
 
 def test_files_of_a_suite_take_the_place_of_all() -> None:

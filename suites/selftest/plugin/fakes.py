@@ -22,6 +22,9 @@ class Image:
     source: str = ""
     flavour: str = ""
 
+    def of_refused(self) -> str:
+        return f"{self.flavour}: 1 of its values can't be had" if "/" in self.flavour else ""
+
 
 class Report:
     kind = "panic"

@@ -93,6 +93,10 @@ def test_wrong_marker_fails_its_test_alone(fake: pytest.Pytester, marker: str, s
         ("--kernel-seed=-1", "--kernel-seed must be a whole number from 0"),
         ("--kernel-components=a,,b", "--kernel-components must be a list of components"),
         ("--kernel-stubs=quiet", "--kernel-stubs must be 'strict' or 'report'"),
+        ("--kernel-config=NET_SCH_FQ", "--kernel-config: 'NET_SCH_FQ': write SYMBOL=VALUE, as in"),
+        ("--kernel-config=NET SCH=y", "--kernel-config: 'NET SCH=y': write SYMBOL=VALUE, as in"),
+        ("--kernel-config=CONFIG_=y", "--kernel-config: 'CONFIG_=y': write SYMBOL=VALUE, as in"),
+        ("--kernel-config=NET=", "--kernel-config: 'NET=': write SYMBOL=VALUE, as in"),
     ],
 )
 def test_wrong_command_line_is_a_usage_error(
@@ -101,6 +105,65 @@ def test_wrong_command_line_is_a_usage_error(
     result = fake.runpytest(argument)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines([f"ERROR: {said}*"])
+
+
+def test_wrong_symbols_of_the_ini_file(fake: pytest.Pytester) -> None:
+    fake.makeini("[pytest]\nkernel_config =\n  NET=y\n  IPV6\n")
+    result = fake.runpytest()
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: kernel_config: 'IPV6': write SYMBOL=VALUE*"])
+
+
+def test_symbols_of_the_ini_file_the_command_line_and_markers(fake: pytest.Pytester) -> None:
+    """Each adds to the others; of one symbol the nearest counts, however it is spelt."""
+    fake.makeini("[pytest]\nkernel_config =\n  A=ini\n  CONFIG_B=ini\n  C=ini\n  D=ini\n")
+    fake.makepyfile(
+        """
+        import pytest
+
+        def config(request):
+            from anykernel.plugin.fixtures import LEASES
+            (lease,) = request.node.stash[LEASES]
+            return dict(lease.options.config)
+
+        @pytest.mark.kernel(config={"CONFIG_C": "mark", "E": "mark"})
+        def test_marked(request, kernel):
+            assert config(request) == {
+                "A": "ini", "B": "line", "C": "mark", "D": "2", "E": "mark", "F": '"a=b"'
+            }
+            kernel.panic()
+
+        def test_plain(request, kernel):
+            assert config(request)["C"] == "line"
+        """
+    )
+    given = ("B=line", "CONFIG_C=line", "D=1", "D=2", 'F="a=b"')
+    result = fake.runpytest(*(f"--kernel-config={one}" for one in given))
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "anykernel: debian:6.1 default seed 0 A=ini B=line C=line D=2*",
+            "*--kernel-seed=0 --kernel-config=A=ini --kernel-config=B=line --kernel-config=C=mark"
+            " --kernel-config=D=2 --kernel-config=E=mark '--kernel-config=F=\"a=b\"'",
+        ]
+    )
+
+
+def test_a_flavour_that_is_a_file(fake: pytest.Pytester) -> None:
+    """What it has and no library can have is said once, and a replay finds it from anywhere."""
+    (fake.path / "my.config").write_text("")
+    fake.makepyfile(
+        """
+        def test_one(kernel):
+            pass
+
+        def test_two(kernel):
+            kernel.panic()
+        """
+    )
+    result = fake.runpytest("--kernel-flavour=./my.config")
+    result.stdout.fnmatch_lines([f"*--kernel-flavour={fake.path}/my.config*"])
+    assert result.stdout.str().count("1 of its values can't be had") == 1
 
 
 def test_factory_says_what_is_wrong(fake: pytest.Pytester) -> None:
@@ -143,6 +206,7 @@ def test_description(values: dict[str, Any], line: str) -> None:
         ({"components": []}, " --kernel-components=base"),
         ({"components": ["a", "b"]}, " --kernel-components=a,b"),
         ({"components": ["a"], "stubs": "report"}, " --kernel-components=a --kernel-stubs=report"),
+        ({"config": {"CONFIG_B": "2", "A": "y"}}, " --kernel-config=A=y --kernel-config=B=2"),
     ],
 )
 def test_replay(values: dict[str, Any], said: str) -> None:
