@@ -241,6 +241,13 @@ class Socket:
             return bytes(value[: struct.unpack("=I", size)[0]])
         return struct.unpack("=i", value)[0]
 
+    def tcp_info(self) -> dict[str, int]:
+        """TCP_INFO with all fields that the running kernel has: {"snd_cwnd": segments, "rtt": us,
+        "total_retrans": ...} (include/uapi/linux/tcp.h, without "tcpi_")."""
+        from anykernel.kernel.tcpinfo import tcp_info
+
+        return tcp_info(self)
+
     @property
     def _wait(self) -> float | None:
         """How long a system call may block, for a non-blocking socket: the kernel knows."""

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from anykernel.errors import UsageError
 from anykernel.host.times import nanoseconds
+from anykernel.kernel.tcpinfo import tcp_info
 from anykernel.net import units
 from anykernel.net.jobs import Job, JobStats
-from anykernel.net.tcpinfo import tcp_info
 
 if TYPE_CHECKING:
     from pathlib import Path

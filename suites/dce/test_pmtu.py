@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
+from anykernel.kernel.tcpinfo import tcp_info
 from anykernel.net.link import DROP, PASS, Frame, Verdict
-from anykernel.net.tcpinfo import tcp_info
 
 if TYPE_CHECKING:
     from anykernel.kernel.process import Process

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from anykernel.net.tcpinfo import tcp_info
+from anykernel.kernel.tcpinfo import tcp_info
 
 if TYPE_CHECKING:
     from anykernel.kernel.process import Process
