@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from anykernel.host import Instance
     from anykernel.kernel.code import Code
     from anykernel.kernel.netdev import Netdev
+    from anykernel.kernel.tun import Tun
 
 LOOPBACK = 1
 DEVICES = {
@@ -286,6 +287,23 @@ class Kernel(Process):
                     rtnl.add_address(ifindex, address)
         made.reported(addresses)
         return made
+
+    @alone
+    def add_tun(
+        self,
+        name: str = "tun%d",
+        *,
+        tap: bool = False,
+        mtu: int | None = None,
+        addresses: Iterable[str] = (),
+        up: bool = True,
+    ) -> Tun:
+        """Adds a tun device, whose user the test is: the kernel's IP packets are read and given
+        in Python; with `tap`, Ethernet frames.  Raises UsageError where the kernel has none (TUN),
+        OSError for what it refuses."""
+        from anykernel.kernel.tun import add_tun
+
+        return add_tun(self, name, tap, addresses, mtu, up)
 
     def _next_mac(self) -> bytes:
         self._macs += 1

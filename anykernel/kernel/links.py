@@ -8,7 +8,7 @@ import socket
 import struct
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from anykernel.errors import UsageError
 from anykernel.kernel import hops
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from anykernel.kernel.nft import Nft
     from anykernel.kernel.process import Process
 
-    Device = str | int | Netdev
+    Device: TypeAlias = "str | int | Netdev"
 
 SIOCGIFINDEX = 0x8933
 BLOCKS = {"ingress": 0xFFFFFFF2, "egress": 0xFFFFFFF3}

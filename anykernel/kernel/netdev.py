@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -12,8 +11,9 @@ from typing import TYPE_CHECKING, Any, overload
 from anykernel.errors import AnykernelError, UsageError
 from anykernel.host.frames import LONGEST
 from anykernel.host.stretch import Since
-from anykernel.host.times import nanoseconds
 from anykernel.kernel import quiet
+from anykernel.kernel.capture import Frames
+from anykernel.kernel.capture import to_scapy as to_scapy
 from anykernel.kernel.pcap import write_pcap
 from anykernel.kernel.rtnl import LinkInfo, Rtnl
 
@@ -42,14 +42,13 @@ def parse_mac(mac: str | bytes) -> bytes:
     return data
 
 
-class Capture(Sequence["Frame"]):
+class Capture(Frames):
     """The frames that pass a netdev, all of them, from the capture's beginning to its stop()."""
 
     def __init__(self, netdev: Netdev) -> None:
         self._netdev = netdev
         self._frames: list[Frame] = []
-        self._running = True
-        self._received = 0
+        super().__init__(netdev.kernel.instance)
         self._stop = netdev.kernel.instance.listen(self._add)
 
     def __enter__(self) -> Capture:
@@ -74,63 +73,9 @@ class Capture(Sequence["Frame"]):
             self._netdev.kernel.instance.drain()
         return self._frames
 
-    def receive(self, timeout: float = 60) -> Frame:
-        """The next frame that the kernel sent or sends, each once, with .data and .time_ns: lets
-        time run until then.
-
-        timeout: virtual seconds.  Raises TimeoutError, and UsageError when the capture was stopped
-        and has no more.
-        """
-        instance = self._netdev.kernel.instance
-        limit = instance.now + nanoseconds(timeout, "a timeout", instance.now)
-        while True:
-            frames = self._take()
-            while self._received < len(frames):
-                self._received += 1
-                if frames[self._received - 1].direction == "tx":
-                    return frames[self._received - 1]
-            if not self._running:
-                raise UsageError("this capture was stopped, and has no more frames")
-            if instance.now >= limit:
-                name = self._netdev.last.name
-                raise TimeoutError(errno.ETIMEDOUT, f"{name} sent no frame in {timeout} s")
-            instance.run(min(instance.next_timer, limit))
-
-    @overload
-    def __getitem__(self, index: int) -> Frame: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Frame]: ...
-    def __getitem__(self, index: int | slice) -> Frame | list[Frame]:
-        return self._take()[index]
-
-    def __len__(self) -> int:
-        return len(self._take())
-
-    def __iter__(self) -> Iterator[Frame]:
-        return iter(list(self._take()))
-
     @property
-    def sent(self) -> list[bytes]:
-        """What the kernel sent."""
-        return [frame.data for frame in self._take() if frame.direction == "tx"]
-
-    @property
-    def received(self) -> list[bytes]:
-        """What was injected."""
-        return [frame.data for frame in self._take() if frame.direction == "rx"]
-
-    def packets(self) -> list[Any]:
-        """All frames, parsed by scapy."""
-        return [to_scapy(frame.data) for frame in self._take()]
-
-
-def to_scapy(data: bytes) -> Any:
-    """An Ethernet frame parsed by scapy."""
-    import scapy.layers.inet
-    import scapy.layers.inet6  # noqa: F401  (they register their protocols)
-    from scapy.layers.l2 import Ether
-
-    return Ether(data)
+    def _device(self) -> str:
+        return self._netdev.last.name
 
 
 class Netdev:

@@ -12,7 +12,8 @@ from anykernel.errors import UsageError
 
 MAGIC_NS, MAGIC_US = 0xA1B23C4D, 0xA1B2C3D4
 SNAPLEN = 262144
-ETHERNET = 1
+ETHERNET, RAW = 1, 101
+"""Link types: RAW is IP packets (LINKTYPE_RAW)."""
 
 
 class TimedFrame(Protocol):
@@ -33,11 +34,12 @@ class Packet(NamedTuple):
 
 
 class Writer:
-    """Writes Ethernet frames to a binary stream, which stays the caller's."""
+    """Writes frames of a link type, Ethernet's if not said, to a binary stream, which stays the
+    caller's."""
 
-    def __init__(self, stream: BinaryIO) -> None:
+    def __init__(self, stream: BinaryIO, link: int = ETHERNET) -> None:
         self._stream = stream
-        stream.write(struct.pack("<IHHiIII", MAGIC_NS, 2, 4, 0, 0, SNAPLEN, ETHERNET))
+        stream.write(struct.pack("<IHHiIII", MAGIC_NS, 2, 4, 0, 0, SNAPLEN, link))
 
     def write(self, time_ns: int, data: bytes) -> None:
         """Appends one frame, cut at 262,144 bytes."""
@@ -46,10 +48,10 @@ class Writer:
         self._stream.write(struct.pack("<IIII", seconds, ns, len(cut), len(data)) + cut)
 
 
-def write_pcap(path: str | Path, frames: Iterable[TimedFrame]) -> None:
+def write_pcap(path: str | Path, frames: Iterable[TimedFrame], link: int = ETHERNET) -> None:
     """Writes a whole file."""
     with open(path, "wb") as stream:
-        writer = Writer(stream)
+        writer = Writer(stream, link)
         for frame in frames:
             writer.write(frame.time_ns, frame.data)
 

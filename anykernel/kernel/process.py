@@ -20,6 +20,9 @@ from anykernel.kernel.links import Links
 from anykernel.kernel.waits import explain
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from anykernel.kernel.capture import DeviceCapture
     from anykernel.kernel.files import Files
     from anykernel.kernel.interface import Instance
     from anykernel.kernel.kernel import Kernel
@@ -394,6 +397,21 @@ class Process(Links):
             Socket(self, family, type, proto, fileno=first),
             Socket(self, family, type, proto, fileno=second),
         )
+
+    def capture(self, device: str) -> DeviceCapture:
+        """Collects the frames that pass any device of this process' network namespace from now on:
+        lo, a bridge, a veth, a tunnel ...; a sequence of frames with time_ns, direction, data.  As
+        a with block it ends there.  It is what tcpdump there sees; what goes over the wire of a
+        netdev, its own capture() has.  Raises UsageError for a device that isn't there."""
+        from anykernel.kernel.capture import DeviceCapture
+
+        return DeviceCapture(self, device)
+
+    def pcap(self, device: str, path: str | Path) -> AbstractContextManager[DeviceCapture]:
+        """Writes what passes a device during a with block to a pcap file; see capture()."""
+        from anykernel.kernel.capture import device_pcap
+
+        return device_pcap(self, device, path)
 
     def select(
         self, rlist: Any, wlist: Any, xlist: Any, timeout: float | None = None

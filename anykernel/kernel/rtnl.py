@@ -164,6 +164,10 @@ class Rtnl:
     def __exit__(self, *exc: object) -> None:
         self._socket.__exit__(*exc)  # type: ignore[arg-type]
 
+    def fileno(self) -> int:
+        """Its descriptor: it takes the requests of ioctl() that are about devices, too."""
+        return self._socket.fileno()
+
     def _request(self, kind: int, flags: int, body: bytes) -> None:
         if self._waiting is None:
             self._send([(kind, flags, body)])
