@@ -26,6 +26,7 @@ LINE = re.compile(
 )
 
 DEFINED = re.compile(r"\s*(?:menu)?config\s+(\w+)\s*$")
+OTHER = re.compile(r"\s*(?:choice|menu|comment)\b")
 PROMPT = re.compile(r"\s*(?:bool|tristate|string|int|hex|prompt)\s+[\"']")
 
 
@@ -86,9 +87,11 @@ def _of_flavour(flavour: str) -> Iterator[Request]:
         raise UsageError(f"there is no fragment {own}; `anykernel menuconfig` can make one")
     text = own.read_text()
     if WHOLE.search(text):
+        ours = {one.symbol for one in machine}  # behind all others: of a choice the last counts
         for one in parse(text, own.name):
-            # Without modules what would be one is built in.
-            yield Request(one.symbol, "y" if one.value == "m" else one.value, whole=True)
+            if one.symbol not in ours:
+                # Without modules what would be one is built in.
+                yield Request(one.symbol, "y" if one.value == "m" else one.value, whole=True)
         yield from machine
     else:
         yield from (*machine, *default, *parse(text, own.name))
@@ -221,7 +224,9 @@ def _asked(tree: Path) -> set[str]:
             for line in lines:
                 if match := DEFINED.match(line):
                     symbol = match[1]
-                elif PROMPT.match(line):
+                elif OTHER.match(line):
+                    symbol = ""  # a choice has a prompt, too
+                elif symbol and PROMPT.match(line):
                     found.add(symbol)
     return found
 

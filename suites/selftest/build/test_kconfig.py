@@ -163,6 +163,7 @@ CONFIG_CC_VERSION_TEXT="gcc (Some) 9"
 CONFIG_NET=y
 CONFIG_NET_SCH_FQ=m
 CONFIG_NET_SCH_FAR=y
+# CONFIG_EXPERT is not set
 CONFIG_NEWER=y
 CONFIG_MODULES=y
 # CONFIG_NETFILTER is not set
@@ -177,6 +178,7 @@ def test_a_whole_config_of_the_users_stands_for_itself(tmp_path: Path) -> None:
     values = {symbol: one.value for symbol, one in found.items()}
     assert values["NET_SCH_FQ"] == "y" and values["NETFILTER"] == "y" and values["MODULES"] == "n"
     assert values["FRAME_POINTER"] == "y", "stacks are followed by it"
+    assert list(found).index("EXPERT") > list(found).index("NET"), "of a choice the last counts"
     assert "IP_SCTP" not in values, "the flavour default is none of its business"
     assert found["NEWER"].whole and not found["NETFILTER"].whole
 
@@ -185,6 +187,7 @@ def test_what_of_a_whole_config_can_not_be_had(tmp_path: Path) -> None:
     """It is no error, and told with its reason; what follows from the rest isn't."""
     for name, text in {
         "Kconfig": 'config NET\n\tbool "Net"\n\nconfig CC_VERSION_TEXT\n\tstring\n'
+        '\nchoice\n\tprompt "What"\n'
         '\nmenuconfig NETFILTER\n\tbool "Filter"\n',
         "net/Kconfig": 'config NET_SCH_FQ\n\ttristate\n\tprompt "FQ"\n',
         "arch/arm/Kconfig": 'config NET_SCH_FAR\n\tbool "Far"\n',
