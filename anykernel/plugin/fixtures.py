@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from anykernel.places import places
 from anykernel.plugin import live, progress, stubs, unbuilt
 from anykernel.plugin import options as opts
 from anykernel.plugin.pool import Lease, Pool
@@ -143,6 +142,7 @@ def lend(
 ) -> Lease:
     """What `take` gives belongs to the test from now on; give_back() ends that."""
     from anykernel.errors import AnykernelError, KernelError
+    from anykernel.places import places
 
     try:
         lease = take(_pool(request.config))
