@@ -53,7 +53,7 @@ def test_link_local_address_then_solicitations(kernel: Kernel) -> None:
     eth0 = kernel.add_netdev("eth0", mac="02:00:00:00:00:01", up=False)
     with eth0.capture() as capture:
         eth0.up()
-        kernel.clock.advance(15)
+        kernel.clock.advance(30)  # by RFC 7559 within 1, 5.4 and 14.7 s after DAD
     sent = [Ether(frame) for frame in capture.sent]
     probes = [packet for packet in sent if ICMPv6ND_NS in packet]
     assert [packet[ICMPv6ND_NS].tgt for packet in probes] == ["fe80::ff:fe00:1"]
