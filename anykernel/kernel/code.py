@@ -55,12 +55,6 @@ class Code(Names):
         state = "" if self.usable() is None else ", no more"
         return f"<C of a test at {self._loaded.place.start:#x}{state}>"
 
-    @property
-    def elf(self) -> Path:
-        """The file with its symbols, types and lines, at its addresses in this kernel: for gdb's
-        ``add-symbol-file``."""
-        return self._linked.elf
-
     def usable(self) -> str | None:
         """Why it can't be used; None while it can."""
         if not self._loaded.born.alive:
