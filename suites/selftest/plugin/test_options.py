@@ -144,7 +144,7 @@ def test_symbols_of_the_ini_file_the_command_line_and_markers(fake: pytest.Pytes
         [
             "anykernel: debian:6.1 default seed 0 A=ini B=line C=line D=2*",
             "*--kernel-seed=0 --kernel-config=A=ini --kernel-config=B=line --kernel-config=C=mark"
-            " --kernel-config=D=2 --kernel-config=E=mark '--kernel-config=F=\"a=b\"'",
+            " --kernel-config=D=2 --kernel-config=E=mark '--kernel-config=F=\"a=b\"'*",
         ]
     )
 
