@@ -10,9 +10,9 @@ from typing import Any
 
 from anykernel.errors import UsageError
 from anykernel.kernel.netdev import parse_mac
+from anykernel.kernel.nft import PROTOCOLS
 
 ETHERTYPES = {"ip": 0x0800, "arp": 0x0806, "802.1q": 0x8100, "ipv6": 0x86DD, "all": 0x0003}
-PROTOCOLS = {"icmp": 1, "tcp": 6, "udp": 17, "icmpv6": 58, "sctp": 132}
 SKIP_HW, SKIP_SW = 1, 2
 MAP = (
     "UNSPEC:none CLASSID:uint32 INDEV:asciiz ACT:act KEY_ETH_DST:cdata KEY_ETH_DST_MASK:cdata"

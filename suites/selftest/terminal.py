@@ -12,7 +12,6 @@ import termios
 import time
 from collections.abc import Sequence
 from fcntl import ioctl
-from types import TracebackType
 
 ENOUGH = 120
 """Seconds in which a program answers on a busy machine."""
@@ -79,12 +78,7 @@ class Terminal:
     def __enter__(self) -> Terminal:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exc: object) -> None:
         os.close(self._fd)
         self.process.kill()
         self.process.wait()
