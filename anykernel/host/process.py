@@ -219,10 +219,17 @@ class Host:
     def call(self, count: int = 1) -> None:
         """Executes commands[0:count].  Raises HostDied, BorderError.  A kernel that outlasts the
         budget is stopped: its command ends as crashed, with a lockup report."""
-        found = self.border.ring(count, SLICE_NS)
-        if found:  # nearly always it is HK_CALL_DONE, 0
-            found = found if found == self.c.HK_CALL_NEWS else self._wait(found, count)
-            self._over(found)
+        try:
+            found = self.border.ring(count, SLICE_NS)
+            if found:  # nearly always it is HK_CALL_DONE, 0
+                if found != self.c.HK_CALL_NEWS:
+                    found = self._wait(found)
+                self._over(found)
+        except HostDied:
+            raise
+        except BaseException:  # Ctrl-C, at any place here, or who reads a ring
+            self._finish(count)
+            raise
 
     def _over(self, found: int) -> None:
         """A request is over: looks at the kernels if one has something to say."""
@@ -230,7 +237,7 @@ class Host:
             for instance in self.instances:
                 instance.life.look()
 
-    def _wait(self, found: int, count: int) -> int:
+    def _wait(self, found: int) -> int:
         """Until a request is over: HK_CALL_DONE or HK_CALL_NEWS."""
         c, process = self.c, self._process
         if process is None:
@@ -240,25 +247,19 @@ class Host:
         asleep = self.budget + (self.commands[0].timeout / 1e9 if self.real else 0)
         watch = Watch(process.pid, self.budget, asleep)
         stopped = 0
-        try:
-            while found not in (c.HK_CALL_DONE, c.HK_CALL_NEWS):
-                if found == c.HK_CALL_LIES:
-                    raise self.border.bell()
-                if found == c.HK_CALL_FULL:
-                    self._read_full()
-                elif process.poll() is not None:
-                    raise self.died("in the middle of a request")
-                if wrong := watch.look():
-                    self._out_of_budget(wrong, stopped)
-                    watch.allow(GRACE)
-                    stopped += 1
-                found = self.border.wait(SLICE_NS)
-            return found
-        except HostDied:
-            raise
-        except BaseException:  # Ctrl-C, or who reads a ring
-            self._finish(process, count)
-            raise
+        while found not in (c.HK_CALL_DONE, c.HK_CALL_NEWS):
+            if found == c.HK_CALL_LIES:
+                raise self.border.bell()
+            if found == c.HK_CALL_FULL:
+                self._read_full()
+            elif process.poll() is not None:
+                raise self.died("in the middle of a request")
+            if wrong := watch.look():
+                self._out_of_budget(wrong, stopped)
+                watch.allow(GRACE)
+                stopped += 1
+            found = self.border.wait(SLICE_NS)
+        return found
 
     def _out_of_budget(self, wrong: str, times: int) -> None:
         """A request takes too long: the kernel is "busy" in it, or the host "asleep" or "stopped".
@@ -272,29 +273,29 @@ class Host:
             raise self.died("stuck, and deaf to its budget's signal")
         os.kill(self._process.pid, signal.SIGALRM)
 
-    def _finish(self, process: subprocess.Popen[bytes], count: int) -> None:
+    def _finish(self, count: int) -> None:
         """Has the host end a request that nobody waits for any more, or ends the host.  The kernel
         lives, if it doesn't spin."""
         self.border.interrupt(True)
         try:
-            self._ended(process, count)
+            self._ended(count)
         finally:
             self.border.interrupt(False)
 
-    def _ended(self, process: subprocess.Popen[bytes], count: int) -> None:
+    def _ended(self, count: int) -> None:
         for turn in range(100):
             found = self.border.wait(SLICE_NS)
-            if process.poll() is not None:
+            if not self.alive:
                 return
             if found in (self.c.HK_CALL_DONE, self.c.HK_CALL_NEWS):
                 if any(self.commands[i].status == self.c.HK_CRASHED for i in range(count)):
                     self.border.victim()
-                self._over(found)
+                self._over(self.c.HK_CALL_NEWS)  # nobody may have looked at those it had
                 return
             if found == self.c.HK_CALL_FULL:
                 self._read_full()
             if turn == 50:
-                os.kill(process.pid, signal.SIGALRM)
+                os.kill(self.pid, signal.SIGALRM)
         self._kill()
 
     def _read_full(self) -> None:
