@@ -444,17 +444,17 @@ class Instance:
         return command
 
     def _go(self, command: Any, what: str) -> None:
-        op = self._op
         try:
             self._host.call()
-            status = command.status
-            if status and status == self._c.HK_AGAIN:  # nearly always it is HK_OK, 0
-                status = self._go_on(command, op)
         except BaseException:
-            self._give_up(command, op)
+            if command.status == self._c.HK_AGAIN:
+                self._give_up(command)
             raise
-        if status:
-            self._raise(status, int(command.ret), what)
+        if status := command.status:  # nearly always it is HK_OK, 0
+            if status == self._c.HK_AGAIN:
+                status = self._go_on(command)
+            if status:
+                self._raise(status, int(command.ret), what)
 
     @staticmethod
     def _result(command: Any) -> int:
@@ -463,30 +463,38 @@ class Instance:
             raise ProcessEnded(int(command.ret))
         return int(command.ret)
 
-    def _go_on(self, command: Any, op: int) -> int:
-        """Serves the network in the middle of command `op`, until that is over; its status."""
+    def _go_on(self, command: Any) -> int:
+        """Serves the network in the middle of a command, until that is over; its status."""
         c = self._c
-        slot, until = int(command.slot), int(command.args[0])
+        op, slot, until = self._op, int(command.slot), int(command.args[0])
         calls = op in (c.HK_SYSCALL, c.HK_WAIT)
         if not self._host.network:
             raise self._border.lie("hk_command.status", "HK_AGAIN", "an answer")
         waits, timeout = op == c.HK_WAIT, int(command.timeout)
-        while command.status == c.HK_AGAIN:
-            limit = int(command.extra)
-            self._host.attended()
-            self._fill(c.HK_RESUME if calls else op, slot)
-            command.timeout = timeout
-            command.args[0], command.args[1] = (limit, waits) if calls else (until, 0)
-            self._host.call()
-        self._op = op
+        again = True
+        try:
+            while again:
+                limit = int(command.extra)
+                self._host.attended()
+                self._fill(c.HK_RESUME if calls else op, slot)
+                command.timeout = timeout
+                command.args[0], command.args[1] = (limit, waits) if calls else (until, 0)
+                again = False
+                self._host.call()
+                again = command.status == c.HK_AGAIN
+        except BaseException:
+            if op == c.HK_SYSCALL and (again or command.status == c.HK_AGAIN):
+                command.slot = slot
+                self._give_up(command)
+            raise
+        finally:
+            self._op = op
         return int(command.status)
 
-    def _give_up(self, command: Any, op: int) -> None:
-        """After an exception in the middle of command `op`: ends a call that nobody will ask for
-        any more."""
-        c = self._c
-        if op == c.HK_SYSCALL and command.status == c.HK_AGAIN and self._host.alive:
-            slot = int(command.slot)
+    def _give_up(self, command: Any) -> None:
+        """Ends a system call for whose result nobody will ask any more."""
+        slot = int(command.slot)
+        if self._host.alive:
             self.command("HK_CANCEL", slot)
             self.command("HK_POLL", slot)
 

@@ -37,7 +37,7 @@ def instructions(code: CodeType) -> dict[int, tuple[str, int]]:
     """By its offset: an instruction's name, and where an exception in it goes on."""
     found = dis.Bytecode(code)
     handlers = dict.fromkeys((one.offset for one in found), -1)
-    for entry in found.exception_entries:
+    for entry in found.exception_entries:  # type: ignore[attr-defined]
         handlers |= {at: entry.target for at in handlers if entry.start <= at < entry.end}
     return {one.offset: (one.opname, handlers[one.offset]) for one in found}
 
