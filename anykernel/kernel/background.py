@@ -14,6 +14,7 @@ from anykernel.kernel.call import Plan, Request, alone, believed, request
 from anykernel.kernel.waits import explain
 
 if TYPE_CHECKING:
+    from anykernel.kernel.collected import ClosedLater
     from anykernel.kernel.interface import Instance
     from anykernel.kernel.process import Process
 
@@ -228,7 +229,7 @@ class Workers:
         self.scheduler: Scheduler | None = None
         """Who executes system calls while it has programs."""
         self._all: list[tuple[Process, int, Call[Any] | None]] = []
-        self.orphans: list[Any] = []
+        self.orphans: list[ClosedLater] = []
 
     def start(self, process: Process, plan: Plan[R]) -> Call[R]:
         """Runs `plan` in a free thread of `process`, or in a new one."""

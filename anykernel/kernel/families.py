@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Addresses of CAN, vsock and PPPoE sockets: tuples, and struct sockaddr_can, _vm and _pppox."""
+"""Addresses of CAN, vsock, PPPoE, TIPC and AF_ALG sockets: tuples, and struct sockaddr_can, _vm,
+_pppox, _tipc and _alg."""
 
 from __future__ import annotations
 
@@ -7,14 +8,18 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
-AF_PPPOX, AF_CAN, AF_VSOCK = 24, 29, 40
+AF_PPPOX, AF_CAN, AF_TIPC, AF_ALG, AF_VSOCK = 24, 29, 30, 38, 40
 CAN_ISOTP, CAN_J1939 = 6, 7
 PX_PROTO_OE = 0
 CAN = struct.Struct("=H2xi16s")
 CAN_TP, CAN_NAMED = struct.Struct("=II8x"), struct.Struct("=QIB3x")
 VSOCK = struct.Struct("=HHIIB3x")
 PPPOE = struct.Struct("=HI2s6s16s")
-FAMILIES = (AF_PPPOX, AF_CAN, AF_VSOCK)
+TIPC = struct.Struct("=HBbIII")
+TIPC_NAME, TIPC_ID = 2, 3
+TIPC_CLUSTER = 2
+ALG = struct.Struct("=H14sII64s")
+FAMILIES = (AF_PPPOX, AF_CAN, AF_TIPC, AF_ALG, AF_VSOCK)
 
 Index = Callable[[str], int] | None
 Name = Callable[[int], str] | None
@@ -25,7 +30,9 @@ def pack(family: int, address: tuple[Any, ...], ifindex: Index) -> bytes:
 
     AF_CAN as Python's socket module has it: (interface,), of ISO-TP (interface, rx id, tx id), of
     J1939 (interface, name, pgn, address).  AF_VSOCK: (cid, port).  AF_PPPOX, PPPoE: (session,
-    the peer's MAC address, interface).  Raises TypeError for another shape.
+    the peer's MAC address, interface).  AF_TIPC and AF_ALG as Python's: (kind, v1, v2, v3[,
+    scope]) and (type, name[, features[, mask]]).  Raises TypeError for another shape,
+    ValueError for a name that is too long.
     """
     if family == AF_VSOCK and len(address) == 2:
         cid, port = address
@@ -40,6 +47,17 @@ def pack(family: int, address: tuple[Any, ...], ifindex: Index) -> bytes:
         raw = mac if isinstance(mac, bytes) else bytes.fromhex(mac.replace(":", " "))
         number = session.to_bytes(2, "big")
         return PPPOE.pack(family, PX_PROTO_OE, number, raw, interface.encode())
+    if family == AF_TIPC and len(address) in (4, 5):
+        kind, first, second, third = address[:4]
+        scope = address[4] if len(address) == 5 else TIPC_CLUSTER
+        if kind == TIPC_ID:  # Python has the node first, the structure the socket's number
+            first, second = second, first
+        return TIPC.pack(family, kind, scope, first, second, third)
+    if family == AF_ALG and len(address) in (2, 3, 4):
+        kind, name, features, mask = (*address, 0, 0)[:4]
+        if len(kind) >= 14 or len(name) >= 64:
+            raise ValueError(f"AF_ALG type or name too long: {kind!r}, {name!r}")
+        return ALG.pack(family, kind.encode(), features, mask, name.encode())
     raise TypeError(f"no address of family {family}: {address!r}")
 
 
@@ -56,6 +74,11 @@ def unpack(raw: bytes, ifname: Name, protocol: int) -> Any:
         if protocol == CAN_ISOTP:
             return name, *CAN_TP.unpack(rest)
         return (name, *CAN_NAMED.unpack(rest)) if protocol == CAN_J1939 else (name,)
+    if family == AF_TIPC and len(raw) >= TIPC.size:
+        _, tipc, scope, first, second, third = TIPC.unpack_from(raw)
+        if tipc == TIPC_ID:
+            return tipc, second, first, 0, scope
+        return tipc, first, second, third, scope
     if family == AF_PPPOX and len(raw) >= PPPOE.size:
         _, kind, session, mac, interface = PPPOE.unpack_from(raw)
         if kind == PX_PROTO_OE:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from anykernel.errors import KernelError, UsageError
 from anykernel.kernel import layers
+from anykernel.kernel.collected import ClosedLater
 
 if TYPE_CHECKING:
     from anykernel.kernel.process import Process
@@ -21,8 +22,8 @@ MODES = {
 }
 
 
-class KernelFile(io.RawIOBase):
-    """A descriptor of the kernel as a raw stream.  It is not closed by being collected."""
+class KernelFile(ClosedLater, io.RawIOBase):
+    """A descriptor of the kernel as a raw stream."""
 
     def __init__(self, process: Process, fd: int, name: Any, flags: int) -> None:
         self.process = process
@@ -30,6 +31,7 @@ class KernelFile(io.RawIOBase):
         self._fd = fd
         self._flags = flags
         self._state = process.state
+        self.closed_later(process)
 
     def __repr__(self) -> str:
         return f"<kernel file {self.name!r} fd={self._fd}>"
@@ -94,9 +96,6 @@ class KernelFile(io.RawIOBase):
         if kind is None or not issubclass(kind, KernelError):
             self.close()
 
-    def __del__(self) -> None:
-        """A collected file makes no system call: that could be in the middle of another one."""
-
 
 def open_file(
     process: Process,
@@ -132,7 +131,7 @@ def open_file(
     if buffering == 0:
         return raw
     kind = layers.Random if "+" in mode else layers.Reader if kinds[0] == "r" else layers.Writer
-    buffer = layers.buffered(process, raw, kind, buffering)
+    buffer = layers.buffered(raw, kind, buffering)
     if binary:
         return buffer
-    return layers.text(process, buffer, mode, encoding, errors, newline, buffering == 1)
+    return layers.text(buffer, mode, encoding, errors, newline, buffering == 1)

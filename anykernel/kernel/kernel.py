@@ -157,6 +157,7 @@ class Kernel(Process):
         """Saves the state; restore() comes back to it as often as wanted, drop() forgets it.
         ``with kernel.snapshot():`` does both at the end of the block.  Snapshots nest; raises
         UsageError when there is no room for more of them."""
+        self.close_collected()
         number = self.instance.snapshot()
         self._save()
         return Snapshot(number, self)

@@ -1,59 +1,56 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Python's buffering and text layers over the kernel's raw streams.
-
-Python closes such objects when it collects them, which may be in the middle of a request to the
-host.  Ours are only noted then, and closed before the process' next system call.
-"""
+"""Python's buffering and text layers over the kernel's raw streams."""
 
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from anykernel.kernel.process import Process
-
-
-class _ClosedLater:
-    """Mixed into a class of io: a collected object is flushed and closed at a safe moment."""
-
-    orphans: list[Any] | None = None
-
-    def __del__(self) -> None:
-        if self.orphans is not None and not self.closed:  # type: ignore[attr-defined]
-            self.orphans.append(self)
+from anykernel.kernel.collected import ClosedLater
 
 
-class Reader(_ClosedLater, io.BufferedReader):
+class _Layer(ClosedLater):
+    """The outermost layer is flushed and closed when it is collected, and closes those below."""
+
+    def over(self, below: Any) -> None:
+        """Takes over from the layer that it was put on."""
+        self._open_since, below._open_since = below._open_since, None
+
+    def detach(self) -> Any:
+        below: Any = super().detach()  # type: ignore[misc]
+        below._open_since, self._open_since = self._open_since, None
+        return below
+
+
+class Reader(_Layer, io.BufferedReader):
     pass
 
 
-class Writer(_ClosedLater, io.BufferedWriter):
+class Writer(_Layer, io.BufferedWriter):
     pass
 
 
-class Random(_ClosedLater, io.BufferedRandom):
+class Random(_Layer, io.BufferedRandom):
     pass
 
 
-class Pair(_ClosedLater, io.BufferedRWPair):
+class Pair(_Layer, io.BufferedRWPair):
     pass
 
 
-class Text(_ClosedLater, io.TextIOWrapper):
+class Text(_Layer, io.TextIOWrapper):
     pass
 
 
-def buffered(process: Process, raw: Any, kind: type[Any], size: int = -1) -> Any:
+def buffered(raw: Any, kind: type[Any], size: int = -1) -> Any:
     """One of the classes above over `raw`; a `size` below 2 means the default."""
     size = size if size > 1 else io.DEFAULT_BUFFER_SIZE
     made = kind(raw, raw, size) if kind is Pair else kind(raw, size)
-    made.orphans = process.orphans
+    made.over(raw)
     return made
 
 
 def text(
-    process: Process,
     buffer: Any,
     mode: str,
     encoding: str | None,
@@ -64,5 +61,5 @@ def text(
     """Text, UTF-8 when not said otherwise, over a buffered stream."""
     made = Text(buffer, encoding or "utf-8", errors, newline, by_line)
     made.mode = mode  # type: ignore[misc]
-    made.orphans = process.orphans
+    made.over(buffer)
     return made

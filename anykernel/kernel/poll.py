@@ -12,6 +12,7 @@ from anykernel.host.syscalls import NUMBERS
 from anykernel.host.times import timeout_ns
 from anykernel.kernel import abi
 from anykernel.kernel.call import KeepsProcess, Plan, Request, operation
+from anykernel.kernel.collected import ClosedLater
 
 if TYPE_CHECKING:
     from anykernel.kernel.process import Process
@@ -90,12 +91,13 @@ class Poll(KeepsProcess):
         return [(fd, events) for (fd, _), events in zip(wanted, found, strict=True) if events]
 
 
-class Epoll(KeepsProcess):
+class Epoll(ClosedLater, KeepsProcess):
     """select.epoll() of the kernel.  Timeouts in virtual seconds."""
 
     def __init__(self, process: Process, flags: int = 0) -> None:
         self.process = process
         self._descriptor = Since(process.syscall("epoll_create1", flags))
+        self.closed_later(process)
 
     @property
     def _fd(self) -> int:

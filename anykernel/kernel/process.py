@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from anykernel.kernel.capture import DeviceCapture
+    from anykernel.kernel.collected import ClosedLater
     from anykernel.kernel.files import Files
     from anykernel.kernel.interface import Instance
     from anykernel.kernel.kernel import Kernel
@@ -134,7 +135,7 @@ class Process(Links):
     def _run(self, plan: Plan[R]) -> R:
         self.check()
         if self.orphans:
-            self._close_orphans()
+            self.close_collected()
         syscall, busy = self.instance.syscall, self._workers.busy
         scheduler = self._workers.scheduler
         if scheduler is not None and not scheduler.busy:
@@ -183,14 +184,14 @@ class Process(Links):
         return UsageError(f"this process has ended: {how}")
 
     @property
-    def orphans(self) -> list[Any]:
-        """Files that Python has collected and that are still to be closed."""
+    def orphans(self) -> list[ClosedLater]:
+        """Files and sockets that Python has collected and that are still to be closed."""
         return self._workers.orphans
 
-    def _close_orphans(self) -> None:
+    def close_collected(self) -> None:
+        """Closes what Python has collected."""
         while self.orphans:
-            with suppress(Exception):  # as Python does for a collected file
-                self.orphans.pop(0).close()
+            self.orphans.pop(0).close_collected()
 
     def _beside(self, nr: int, args: tuple[int, ...], timeout: float | None) -> int:
         """A system call while background calls go on, which may have more than one of them."""

@@ -7,17 +7,19 @@ import io
 from typing import TYPE_CHECKING, Any
 
 from anykernel.kernel import layers
+from anykernel.kernel.collected import ClosedLater
 
 if TYPE_CHECKING:
     from anykernel.kernel.sockets import Socket
 
 
-class SocketIO(io.RawIOBase):
+class SocketIO(ClosedLater, io.RawIOBase):
     """The raw stream under makefile()."""
 
     def __init__(self, sock: Socket, reading: bool, writing: bool) -> None:
         self._sock: Socket | None = sock
         self._reading, self._writing = reading, writing
+        self.closed_later(sock.process)
 
     def readable(self) -> bool:
         return self._reading
@@ -72,7 +74,7 @@ def makefile(
             raise ValueError("unbuffered streams must be binary")
         return raw
     kind = layers.Reader if not writing else layers.Pair if reading else layers.Writer
-    buffer = layers.buffered(sock.process, raw, kind, buffering or -1)
+    buffer = layers.buffered(raw, kind, buffering or -1)
     if binary:
         return buffer
-    return layers.text(sock.process, buffer, mode, encoding, errors, newline)
+    return layers.text(buffer, mode, encoding, errors, newline)

@@ -15,6 +15,8 @@ from anykernel.host.stretch import Since
 from anykernel.host.syscalls import NUMBERS
 from anykernel.kernel import abi
 from anykernel.kernel.call import Memory, Plan, Request, operation
+from anykernel.kernel.collected import ClosedLater
+from anykernel.kernel.families import AF_ALG
 from anykernel.kernel.fileio import KernelFile
 from anykernel.kernel.socketio import makefile
 
@@ -32,11 +34,11 @@ SENDTO, RECVFROM = NUMBERS["sendto"], NUMBERS["recvfrom"]
 SENDMSG, RECVMSG = NUMBERS["sendmsg"], NUMBERS["recvmsg"]
 
 
-class Socket:
+class Socket(ClosedLater):
     """A socket of the kernel under test: the methods of socket.socket, with its arguments,
     results and errors.  Timeouts count virtual time.  Names are not resolved.
 
-    Not collected sockets are not closed: the kernel's state is thrown away after the test anyway.
+    One that is collected is closed before the kernel's next call.
     """
 
     def __init__(
@@ -54,6 +56,12 @@ class Socket:
             fileno = process.syscall("socket", family, type, proto)
         self._descriptor = Since(fileno)
         self._state = process.state
+        self.closed_later(process)
+
+    @property
+    def closed(self) -> bool:
+        """Whether it has no descriptor (any more)."""
+        return self._fd < 0
 
     @property
     def _fd(self) -> int:
@@ -209,9 +217,10 @@ class Socket:
             room = memory.new(abi.SOCKADDR_STORAGE)
             length = memory.new(4)
             length.view[:4] = struct.pack("=I", abi.SOCKADDR_STORAGE)
-            args = (self._open_fd(), room.address, length.address, 0)
-            fd = yield Request(ACCEPT4, args, self._wait)
-            raw = _address(room.view, length.view)
+            named = self.family != AF_ALG  # which would be ECONNABORTED (as Python does)
+            where = (room.address, length.address) if named else (0, 0)
+            fd = yield Request(ACCEPT4, (self._open_fd(), *where, 0), self._wait)
+            raw = _address(room.view, length.view) if named else b""
         made = Socket(self.process, self.family, self.type, self.proto, fileno=fd)
         return made, self._unpack(raw)
 

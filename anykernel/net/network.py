@@ -432,6 +432,7 @@ class Network(Recipes):
         for node in nodes:
             if node.crashed:
                 raise KernelCrash(CrashReport.read(self.host, node.index))
+            node.close_collected()
         level = len(self._levels) + 1
         try:
             results = self.engine.batch(

@@ -50,8 +50,8 @@ def dccp(process: Process, service: int = CALL, ccid: int | None = None) -> Sock
 
 def ccids(node: Node) -> bytes:
     """Those that the kernel was built with."""
-    return bytes(node.socket(socket.AF_INET, SOCK_DCCP, DCCP).getsockopt(
-        SOL_DCCP, AVAILABLE_CCIDS, 16))  # fmt: skip
+    with node.socket(socket.AF_INET, SOCK_DCCP, DCCP) as sock:
+        return bytes(sock.getsockopt(SOL_DCCP, AVAILABLE_CCIDS, 16))
 
 
 class Session:

@@ -189,8 +189,8 @@ def test_killing_ends_what_a_process_had(network: Network, signum: signal.Signal
         sock.connect(("10.0.0.2", 80))
         data = sock.recv(100)
         ended = network.seconds
-        with pytest.raises(ConnectionRefusedError):
-            process.socket().connect(("10.0.0.2", 80))
+        with process.socket() as again, pytest.raises(ConnectionRefusedError):
+            again.connect(("10.0.0.2", 80))
         return ended, data
 
     def killer(process: Process, pid: int) -> None:

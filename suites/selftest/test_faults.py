@@ -39,11 +39,11 @@ GFP_KERNEL = 0xCC0
 def test_a_connection_survives_each_failing_allocation(kernel: Kernel) -> None:
     turns = []
     for fault in failing_allocations(kernel):
-        with fault:
-            server = kernel.socket()
+        with fault, kernel.socket() as server:
             server.bind(("127.0.0.1", 80))
             server.listen()
-            kernel.socket().connect(("127.0.0.1", 80))
+            with kernel.socket() as sock:
+                sock.connect(("127.0.0.1", 80))
         turns.append(fault)
     assert [turn.number for turn in turns] == list(range(1, len(turns) + 1))
     assert [turn.failed for turn in turns] == [1] * (len(turns) - 1) + [0]

@@ -42,6 +42,8 @@ ADDRESSES: list[tuple[int, Any]] = [
     (socket.AF_VSOCK, (socket.VMADDR_CID_HOST, 1024)),
     (socket.AF_VSOCK, (socket.VMADDR_CID_ANY, socket.VMADDR_PORT_ANY)),
     (socket.AF_PPPOX, (0x1234, "02:00:00:00:00:01", "eth0")),
+    (socket.AF_TIPC, (socket.TIPC_ADDR_NAMESEQ, 18888, 1, 10, socket.TIPC_NODE_SCOPE)),
+    (socket.AF_TIPC, (socket.TIPC_ADDR_ID, 0x1001001, 7, 0, socket.TIPC_CLUSTER_SCOPE)),
 ]
 
 
@@ -64,6 +66,7 @@ def test_there_and_back(family: int, address: Any) -> None:
         (socket.AF_INET6, ("::1", 1, 7), ("::1", 1, 7, 0)),
         (socket.AF_INET6, ("fe80::1%eth0", 1), ("fe80::1", 1, 0, 2)),
         (socket.AF_INET6, ("fe80::1%9", 1), ("fe80::1", 1, 0, 9)),
+        (socket.AF_TIPC, (2, 18888, 5, 0), (2, 18888, 5, 0, socket.TIPC_CLUSTER_SCOPE)),
         (socket.AF_PACKET, ("eth0", 3), ("eth0", 3, 0, 0, b"")),
         (socket.AF_PACKET, (2, 3, 4), ("eth0", 3, 4, 0, b"")),
         (socket.AF_PACKET, ("", 3), ("", 3, 0, 0, b"")),
@@ -88,6 +91,10 @@ def test_short_forms(family: int, given_as: Any, meant: Any) -> None:
         (socket.AF_CAN, ("eth0", 1), TypeError),
         (socket.AF_VSOCK, (1, 2, 3), TypeError),
         (socket.AF_PPPOX, (1, "02:00:00:00:00:01"), TypeError),
+        (socket.AF_TIPC, (2, 1, 2), TypeError),
+        (socket.AF_ALG, ("hash",), TypeError),
+        (socket.AF_ALG, ("hash" * 4, "sha256"), ValueError),
+        (socket.AF_ALG, ("hash", "x" * 64), ValueError),
     ],
 )
 def test_what_is_no_address(family: int, address: Any, error: Any) -> None:

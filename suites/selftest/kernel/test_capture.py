@@ -70,8 +70,8 @@ def test_pcap_of_a_tunnel(kernel: Kernel, tmp_path: Path) -> None:
 def test_another_namespace(kernel: Kernel) -> None:
     with kernel.fork() as child:
         child.os.unshare(NEWNET)
-        with child.capture("lo") as capture:
-            kernel.socket(type=socket.SOCK_DGRAM).sendto(b"x", ("127.0.0.1", 7))
+        with child.capture("lo") as capture, kernel.socket(type=socket.SOCK_DGRAM) as sock:
+            sock.sendto(b"x", ("127.0.0.1", 7))
         assert not capture
 
 

@@ -122,6 +122,8 @@ def test_a_file_that_is_not_closed_is_closed_later(system: Process, folder: Pure
     before = len(system.os.listdir("/proc/self/fd"))
     for mode in ("rb", "r+b", "r", "ab"):
         system.open(folder / "file", mode)
+    system.open(folder / "file", "rb", buffering=0)
+    system.open(folder / "file", "r").detach().detach()
     system.os.getpid()
     assert len(system.os.listdir("/proc/self/fd")) == before
 

@@ -22,12 +22,12 @@ def tcp_sock(kernel: Kernel, sock: Socket) -> Object:
 
 
 def connected(kernel: Kernel) -> tuple[Socket, Socket]:
-    server = kernel.socket()
-    server.bind(("127.0.0.1", 80))
-    server.listen()
-    client = kernel.socket()
-    client.connect(("127.0.0.1", 80))
-    accepted, _ = server.accept()
+    with kernel.socket() as server:
+        server.bind(("127.0.0.1", 80))
+        server.listen()
+        client = kernel.socket()
+        client.connect(("127.0.0.1", 80))
+        accepted, _ = server.accept()
     return client, accepted
 
 

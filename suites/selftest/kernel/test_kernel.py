@@ -31,10 +31,10 @@ def test_it_is_linux(kernel: Kernel) -> None:
 
 def test_loopback_is_up(kernel: Kernel) -> None:
     for family, host in [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")]:
-        sock = kernel.socket(family, socket.SOCK_DGRAM)
-        sock.bind((host, 0))
-        sock.sendto(b"self", sock.getsockname())
-        assert sock.recv(10) == b"self"
+        with kernel.socket(family, socket.SOCK_DGRAM) as sock:
+            sock.bind((host, 0))
+            sock.sendto(b"self", sock.getsockname())
+            assert sock.recv(10) == b"self"
 
 
 # Snapshots

@@ -180,8 +180,8 @@ def test_parts_of_files(kernel: Kernel, tmp_path: Any) -> None:
         assert client.sendfile(its, 8) == 2
         with pytest.raises(ValueError, match="positive"):
             client.sendfile(ours, 0, -1)
-        with pytest.raises(ValueError, match="SOCK_STREAM"):
-            udp(kernel).sendfile(ours)
+        with udp(kernel) as other, pytest.raises(ValueError, match="SOCK_STREAM"):
+            other.sendfile(ours)
     assert accepted.recv(100) == b"3456defgij"
 
 

@@ -164,8 +164,7 @@ def test_the_neighbour_answers(kernel: Kernel, eth0: Netdev) -> None:
 
     peer = Peer(eth0, ["10.0.0.9", "fd00::9"], bytes.fromhex("02000000ff09"))
     for family, host in [(socket.AF_INET, "10.0.0.9"), (socket.AF_INET6, "fd00::9")]:
-        sock = kernel.socket(family, socket.SOCK_DGRAM)
-        with eth0.capture() as capture:
+        with eth0.capture() as capture, kernel.socket(family, socket.SOCK_DGRAM) as sock:
             sock.sendto(b"who are you", (host, 7))
         sent = peer.serve(capture.sent)
         assert any(frame.endswith(b"who are you") for frame in sent), host
@@ -178,10 +177,10 @@ def test_datagrams_from_the_neighbour(kernel: Kernel, eth0: Netdev, peer: Peer) 
         (socket.AF_INET, "10.0.0.1", "10.0.0.2"),
         (socket.AF_INET6, "fd00::1", "fd00::2"),
     ]:
-        sock = kernel.socket(family, socket.SOCK_DGRAM)
-        sock.bind((own, 7))
-        eth0.inject(peer.datagram(own, 7, b"ping"))
-        data, address = sock.recvfrom(100)
+        with kernel.socket(family, socket.SOCK_DGRAM) as sock:
+            sock.bind((own, 7))
+            eth0.inject(peer.datagram(own, 7, b"ping"))
+            data, address = sock.recvfrom(100)
         assert data == b"ping" and address[:2] == (host, 40000)
 
 
@@ -192,8 +191,7 @@ def test_routes(kernel: Kernel, eth0: Netdev, peer: Peer) -> None:
     eth0.add_route("192.168.7.0/24")
     eth0.add_route("default", via="fd00::2")
     for family, host in [(socket.AF_INET, "8.8.8.8"), (socket.AF_INET6, "2001:db8::8")]:
-        sock = kernel.socket(family, socket.SOCK_DGRAM)
-        with eth0.capture() as capture:
+        with eth0.capture() as capture, kernel.socket(family, socket.SOCK_DGRAM) as sock:
             sock.sendto(b"out", (host, 53))
         assert capture.sent[-1][:6] == peer.mac_bytes
 

@@ -68,7 +68,8 @@ def test_another_namespace(kernel: Kernel, eth0: Netdev) -> None:
     taken = eth0.ifindex
     with kernel.fork() as child:
         child.os.unshare(NEWNET)
-        child.netlink().link("add", ifname="squatter", kind="dummy", index=taken)
+        ip = child.netlink()
+        ip.link("add", ifname="squatter", kind="dummy", index=taken)
         kernel.iproute.link("set", index=taken, net_ns_pid=child.pid)
         files = len(kernel.os.listdir("/proc/self/fd"))
         kernel.iproute.link("add", ifname="eth0", kind="dummy", index=taken)
@@ -83,7 +84,7 @@ def test_another_namespace(kernel: Kernel, eth0: Netdev) -> None:
         assert eth0.add_peer("192.0.2.2").ping("192.0.2.1") == b"anykernel"
         assert b"eth0" in child.read_bytes("/proc/net/route")
         assert eth0.statistics["rx_packets"] == 1
-        (there,) = child.netlink().link("get", ifname="eth0")
+        (there,) = ip.link("get", ifname="eth0")
         assert (there["index"], there.get("mtu")) == (eth0.ifindex, 1300)
         (here,) = kernel.iproute.link("get", ifname="eth0")
         assert (here["index"], here.get("mtu")) == (taken, 1500)

@@ -23,8 +23,8 @@ def test_a_new_mac_of_a_device_that_is_up(kernel: Kernel) -> None:
 def test_the_largest_frames_come_back(kernel: Kernel) -> None:
     big = kernel.add_netdev("big", addresses=["10.0.0.1/24"], mtu=65535)
     big.add_neighbour("10.0.0.2", "02:00:00:00:00:99")
-    with big.capture() as capture:
-        kernel.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(bytes(65507), ("10.0.0.2", 9))
+    with big.capture() as capture, kernel.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.sendto(bytes(65507), ("10.0.0.2", 9))
     assert [len(frame) for frame in capture.sent] == [65549]
     before = big.statistics
     big.inject(*capture.sent)

@@ -12,12 +12,12 @@ from anykernel.kernel.sockets import Socket
 
 
 def pair(kernel: Kernel) -> tuple[Socket, Socket]:
-    server = kernel.socket()
-    server.bind(("127.0.0.1", 80))
-    server.listen()
-    client = kernel.socket()
-    client.connect(("127.0.0.1", 80))
-    return client, server.accept()[0]
+    with kernel.socket() as server:
+        server.bind(("127.0.0.1", 80))
+        server.listen()
+        client = kernel.socket()
+        client.connect(("127.0.0.1", 80))
+        return client, server.accept()[0]
 
 
 def test_all_fields_with_their_values(kernel: Kernel) -> None:
@@ -45,6 +45,7 @@ def test_all_fields_with_their_values(kernel: Kernel) -> None:
 @pytest.mark.parametrize("times", [1, 2])
 def test_of_a_child_process_too(kernel: Kernel, times: int) -> None:
     with kernel.fork() as child:
-        client, _ = pair(child)  # type: ignore[arg-type]
-        for _ in range(times):
-            assert client.tcp_info()["state"] == 1
+        client, accepted = pair(child)  # type: ignore[arg-type]
+        with client, accepted:
+            for _ in range(times):
+                assert client.tcp_info()["state"] == 1

@@ -28,9 +28,11 @@ def test_what_was_closed_since_is_open_again(kernel: Kernel) -> None:
             eth0.inject(bytes(60))
         kernel.restore(here)
         assert listener.gettimeout() == 5
-        client = kernel.socket()
-        client.connect(("127.0.0.1", 80))
-        assert listener.accept()[1] == client.getsockname()
+        with kernel.socket() as client:
+            client.connect(("127.0.0.1", 80))
+            accepted, address = listener.accept()
+            with accepted:
+                assert address == client.getsockname()
         assert [epoll.closed] == [False]
         eth0.inject(bytes(60))
 

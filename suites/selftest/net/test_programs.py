@@ -83,7 +83,8 @@ def test_a_timeout_at_the_very_moment_of_the_datagram(network: Network) -> None:
         return got, then, network.seconds
 
     def client(process: Process) -> None:
-        process.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b"x", ("10.0.0.2", 7))
+        with process.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.sendto(b"x", ("10.0.0.2", 7))
 
     begin = network.seconds
     program = network.start(server, on=b)

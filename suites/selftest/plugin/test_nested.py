@@ -177,7 +177,8 @@ def test_ports(kernel):
     @SMALL
     @given(n=st.integers())
     def inner(n):
-        kernel.socket(socket.AF_INET, socket.SOCK_DGRAM).bind(("127.0.0.1", 5000))
+        sock = kernel.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        sock.bind(("127.0.0.1", 5000))
 
     for _ in range(3):
         inner()
