@@ -15,7 +15,7 @@ from anykernel.errors import KconfigError, UsageError
 FLAVOURS = Path(__file__).resolve().parent / "flavours"
 MACHINE = FLAVOURS / "machine.kconfig"
 """What every kernel has, whatever its flavour says."""
-BASED_ON = {"debug": ("default",)}
+BASED_ON = {"debug": ("default",), "wide": ("default",)}
 """Flavours that add to others."""
 WHOLE = re.compile(r"^# Automatically generated file; DO NOT EDIT\.$", re.M)
 """By this a .config that Kconfig wrote is known from a fragment."""

@@ -245,9 +245,10 @@ def suite(
         *(f"--kernel-config={one}" for one in config),
         "-p",
         "no:cacheprovider",
+        "--import-mode=importlib",  # a suite may have modules of its own
     ]
     paths, others = chosen(folder, pytest_arguments)
-    argv = [sys.executable, "-m", "pytest", *paths, f"--rootdir={folder}"]
+    argv = [sys.executable, "-m", "pytest", *paths, f"--rootdir={folder.parent}"]
     # In our place: Ctrl-C and the exit code are pytest's.
     os.execv(sys.executable, [*argv, *arguments, *others])
 

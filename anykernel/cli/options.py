@@ -58,7 +58,7 @@ FLAVOUR = click.option(
     "--flavour",
     default="default",
     show_default=True,
-    help="The configuration: default, debug, or a file, as in ./my.config.",
+    help="The configuration: default, wide, debug, or a file, as in ./my.config.",
 )
 CONFIG = click.option(
     "--config",

@@ -64,13 +64,16 @@ def test_what_is_no_line(line: str) -> None:
 
 
 def test_shipped_flavours() -> None:
-    assert kconfig.flavours() == ["debug", "default"]
+    assert kconfig.flavours() == ["debug", "default", "wide"]
     default = {r.symbol: r.value for r in kconfig.requests("default")}
     debug = {r.symbol: r.value for r in kconfig.requests("debug")}
     for symbol in ("NET", "INET", "IPV6", "PACKET", "UNIX", "BRIDGE", "VETH", "MPTCP"):
         assert default[symbol] == "y"
     assert default.keys() <= debug.keys()
     assert debug["PROVE_LOCKING"] == "y" and "PROVE_LOCKING" not in default
+    wide = {r.symbol: r.value for r in kconfig.requests("wide")}
+    assert default.keys() <= wide.keys()
+    assert wide["BPF_SYSCALL"] == "y" and "BPF_SYSCALL" not in default
 
 
 def test_the_users_values_win() -> None:
@@ -92,7 +95,7 @@ def test_malformed_values(extra: dict[str, str]) -> None:
 
 @pytest.mark.parametrize("flavour", ["", "Default", "../default", "kasan"])
 def test_a_flavour_that_does_not_exist(flavour: str) -> None:
-    with pytest.raises(UsageError, match="there are: debug, default"):
+    with pytest.raises(UsageError, match="there are: debug, default, wide"):
         kconfig.requests(flavour)
 
 
@@ -227,7 +230,8 @@ def test_a_fragment_that_is_not_there(
 
 
 def test_an_unknown_flavour_names_the_others() -> None:
-    with pytest.raises(UsageError, match=r"'debg'; there are: debug, default, .*\./my\.config"):
+    said = r"'debg'; there are: debug, default, wide, .*\./my\.config"
+    with pytest.raises(UsageError, match=said):
         kconfig.requests("debg")
 
 

@@ -136,7 +136,7 @@ def test_build_refuses_what_can_not_be(tiny_tree: Path, tmp_path: Path) -> None:
     assert "write debian:SERIES" in fails("build", "--source", "debian:sid")
     assert f"there is no folder {tmp_path}/x" in fails("build", "--source", tmp_path / "x")
     assert "is no Linux source tree" in fails("build", "--source", tmp_path)
-    assert "debug, default" in fails("build", "--source", tiny_tree, "--flavour", "fast")
+    assert "debug, default, wide" in fails("build", "--source", tiny_tree, "--flavour", "fast")
     build = ("build", "--source", tiny_tree, "--config")
     assert "did you mean NET_FORBIDDEN" in fails(*build, "NET_FORBIDEN=y")
     assert "write SYMBOL=VALUE" in fails(*build, "NET_FORBIDDEN")
@@ -197,7 +197,7 @@ def test_a_reader_who_goes_away(kernel: Kernel) -> None:
 
 
 def test_suites_are_listed() -> None:
-    assert run("suite").stdout.split() == ["dce", "fuzz", "isolation", "smoke"]
+    assert run("suite").stdout.split() == ["dce", "fuzz", "isolation", "smoke", "wide"]
 
 
 def test_an_unknown_suite() -> None:
