@@ -270,6 +270,15 @@ class Part:
             self._place = Place(image, end, ram)
         return self._place
 
+    @property
+    def user_base(self) -> int:
+        """Where the kernel sees its user memory."""
+        size = int(self._border.c.HK_USER_SIZE)
+        base = self._below("user_base", ADDRESSES - size)
+        if base < PAGE or base % PAGE:
+            raise self._border.lie(f"{self._name}.user_base", base, "the address of a page")
+        return base
+
     # -- the console ----------------------------------------------------------------------
 
     def heads(self) -> tuple[int, int]:

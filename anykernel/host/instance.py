@@ -56,7 +56,7 @@ class Instance:
         self.border = self._border = host.border
         self._part = part = host.border.part(index)
         user = part.at + c.HK_USER_AT
-        self.user = UserMemory(host.view[user : user + c.HK_USER_SIZE], c.HK_BASE + user)
+        self.user = UserMemory(host.view[user : user + c.HK_USER_SIZE], part.user_base)
         self.loaded = Loads(self.user)
         self._captures = Captures(host.border, index)
         host.full[index + 1] = self._captures.drain

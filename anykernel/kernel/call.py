@@ -99,16 +99,19 @@ def request(nr: int, *args: int, timeout: float | None = None) -> Plan[int]:
 class Memory:
     """User memory that lives as long as a with block: arguments and results of system calls."""
 
-    __slots__ = ("_buffers", "_process")
+    __slots__ = ("_buffers", "_kept", "_process")
 
     def __init__(self, process: Process) -> None:
         self._process = process
         self._buffers: list[Buffer] = []
+        self._kept = False
 
     def __enter__(self) -> Memory:
         return self
 
     def __exit__(self, *exc: object) -> None:
+        if self._kept:
+            return
         for buffer in self._buffers:
             buffer.free()
 
@@ -126,6 +129,11 @@ class Memory:
         if size:
             buffer.view[:size] = view
         return buffer.address
+
+    def keep(self) -> None:
+        """What there is outlives the with block: the kernel goes on using it.  It is free again
+        when a snapshot is restored."""
+        self._kept = True
 
     def path(self, path: Any) -> int:
         """The address of a path, NUL-terminated.  Raises ValueError for one with a NUL inside."""

@@ -27,6 +27,7 @@ CHUNK = 1 << 20
 """The most bytes that one system call moves."""
 FIONBIO = 0x5421
 SOL_SOCKET, SO_ERROR = 1, 4
+MSG_ZEROCOPY = 0x4000000
 MESSAGE = struct.Struct("=QI4xQQQQi4x")
 """struct msghdr."""
 BIND, CONNECT, LISTEN, ACCEPT4 = (NUMBERS[n] for n in ("bind", "connect", "listen", "accept4"))
@@ -277,6 +278,8 @@ class Socket(ClosedLater):
             size = self._most(len(data))
             where = memory.put(address) if address else 0
             args = (self._open_fd(), memory.put(data[:size]), size, flags, where, len(address))
+            if flags & MSG_ZEROCOPY:
+                memory.keep()
             return (yield Request(SENDTO, args, self._wait))
 
     @operation
@@ -342,6 +345,8 @@ class Socket(ClosedLater):
             address = self._pack(rest[0]) if rest and rest[0] is not None else b""
             control = abi.pack_control(ancdata)
             header = _message(memory, memory.put(data[:size]), size, address, control)
+            if flags & MSG_ZEROCOPY:
+                memory.keep()
             return (yield Request(SENDMSG, (self._open_fd(), header.address, flags), self._wait))
 
     # Receiving

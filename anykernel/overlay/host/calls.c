@@ -31,7 +31,7 @@ static uint64_t code_key;
 
 /* Where the pages lie that a call is about: from its first argument on, as many bytes
  * as the second says. */
-enum place { ANYWHERE, CODE, DATA, WINDOW };
+enum place { ANYWHERE, CODE, DATA };
 
 /* `argument & mask` has to be `value`. */
 struct check {
@@ -124,16 +124,13 @@ static void load_page(int argument)
 	emit(BPF_ALU | BPF_OR | BPF_X, 0);
 }
 
-/* The pages lie in one kernel, all in its code, all in its data and RAM, or all in its user
- * window.  All kernels are laid out alike, at equal distances. */
+/* The pages lie in one kernel, all in its code, or all in its data and RAM.  All kernels are
+ * laid out alike, at equal distances. */
 static void need_place(enum place place, const struct layout *at)
 {
-	bool window = place == WINDOW;
-	uint32_t base = (window ? HK_BASE + HK_KERNELS_AT : at->first) / PAGE;
-	uint32_t stride = (window ? HK_KERNEL_SIZE : at->stride) / PAGE;
-	uint32_t first = (window ? HK_USER_AT : place == CODE ? 0 : at->low) / PAGE;
-	uint32_t end = (window ? HK_USER_AT + HK_USER_SIZE :
-			place == CODE ? at->low : at->high) / PAGE;
+	uint32_t base = at->first / PAGE, stride = at->stride / PAGE;
+	uint32_t first = (place == CODE ? 0 : at->low) / PAGE;
+	uint32_t end = (place == CODE ? at->low : at->high) / PAGE;
 
 	load_page(0);
 	need(BPF_JGE, base);
@@ -235,8 +232,6 @@ static void build(const struct layout *at, int image_fd)
 		    { 3, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, ALL } } },
 		/* And their memory gets a protection key (visit.c). */
 		{ SYS_pkey_mprotect, lazy && keys_on, DATA,
-		  { { 2, PROT_READ | PROT_WRITE, ALL }, { 3, 0, ~15UL } } },
-		{ SYS_pkey_mprotect, lazy && keys_on, WINDOW,
 		  { { 2, PROT_READ | PROT_WRITE, ALL }, { 3, 0, ~15UL } } },
 		/* An engine's heap. */
 		{ SYS_brk, engine_heap, ANYWHERE, {} },

@@ -135,10 +135,10 @@ static uint32_t poll(struct kernel *k, struct hk_command *c)
 	return HK_OK;
 }
 
-/* Memory of the kernel, or of the shared window that tests own. */
+/* Memory of the kernel, or the user memory behind it. */
 static bool is_memory(struct kernel *k, uint64_t address, uint64_t size)
 {
-	uint64_t user = (uint64_t)k->shared + HK_USER_AT;
+	uint64_t user = (uint64_t)k->user;
 
 	if (address >= user && address < user + HK_USER_SIZE)
 		return size <= user + HK_USER_SIZE - address;

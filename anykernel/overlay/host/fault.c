@@ -27,6 +27,15 @@ static struct kernel *owner(uint8_t *address)
 	return NULL;
 }
 
+/* The kernel in whose user memory it lies, or NULL. */
+static struct kernel *user_of(const uint8_t *address)
+{
+	for (uint32_t i = 0; i < options.kernels; i++)
+		if (address >= kernels[i].user && address < kernels[i].user + HK_USER_SIZE)
+			return &kernels[i];
+	return NULL;
+}
+
 /* Whose memory a refused write was for, in words. */
 static const char *victim(struct kernel *k, const siginfo_t *info)
 {
@@ -42,6 +51,11 @@ static const char *victim(struct kernel *k, const siginfo_t *info)
 		       "a write into its own code or read-only data" : unknown;
 	if (of) {
 		snprintf(text, sizeof(text), "a write into the memory of kernel %u", of->index);
+		return text;
+	}
+	of = user_of(address);
+	if (of) {
+		snprintf(text, sizeof(text), "a write into the user memory of kernel %u", of->index);
 		return text;
 	}
 	saved = snapshot_owner(address);

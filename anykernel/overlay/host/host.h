@@ -51,6 +51,7 @@ struct kernel {
 	uint8_t *base;		/* image, then RAM */
 	uint8_t *low, *high;	/* what it may write: image data and RAM */
 	uint8_t *constant, *constant_end;	/* but for this: read-only data */
+	uint8_t *user;		/* its window of user memory, right behind */
 
 	struct level *levels;	/* 1 .. depth */
 	uint32_t depth;
@@ -133,6 +134,7 @@ _Noreturn void die(const char *what);
 uint64_t wall_ns(void);
 /* load.c */
 struct layout load_layout(int fd);
+void load_window(struct kernel *k, const struct layout *layout);
 void load_kernel(struct kernel *k, int fd);
 void load_populate(struct kernel *k);
 bool load_learns(void);		/* load_learn() will need the file */

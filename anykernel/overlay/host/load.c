@@ -2,7 +2,8 @@
 /*
  * Loads liblinux.so at a fixed low address, its RAM right behind.  The library
  * imports nothing and has RELATIVE relocations only, in its data: text pages are
- * the file's, shared by all kernels.
+ * the file's, shared by all kernels.  Behind its RAM lies the kernel's window of the memory
+ * that is shared with Python: user memory, which the kernel can pin like any of its pages.
  *
  * Half of a boot's time is page faults.  All kernels of a host boot alike: what
  * one has written to is made present at once in those that follow.
@@ -36,8 +37,8 @@ static uint64_t file_offset, file_size;	/* the data's, from kernel.low */
 
 static uint64_t stride(void)
 {
-	/* Image below 64 MiB (debug flavours are far smaller), and RAM. */
-	uint64_t need = options.memory + (64UL << 20);
+	/* Image below 64 MiB (debug flavours are far smaller), RAM and user memory. */
+	uint64_t need = options.memory + HK_USER_SIZE + (64UL << 20);
 
 	return (need + STRIDE_ALIGN - 1) & ~(STRIDE_ALIGN - 1);
 }
@@ -230,9 +231,22 @@ struct layout load_layout(int fd)
 			layout.high = end;
 	}
 	layout.high += options.memory;
-	if (layout.low >= layout.high || layout.high > layout.stride)
+	if (layout.low >= layout.high || layout.high + HK_USER_SIZE > layout.stride)
 		die("liblinux.so is laid out in an unknown way");
 	return layout;
+}
+
+/* Before the sandbox closes: later there is no mapping what is shared. */
+void load_window(struct kernel *k, const struct layout *layout)
+{
+	uint8_t *at = (uint8_t *)(layout->first + k->index * layout->stride + layout->high);
+
+	k->user = mmap(at, HK_USER_SIZE, PROT_READ | PROT_WRITE,
+		       MAP_SHARED | MAP_FIXED_NOREPLACE, options.shm_fd,
+		       (uint8_t *)k->shared - shm + HK_USER_AT);
+	if (k->user != at)
+		die("mmap of a kernel's user memory");
+	k->shared->user_base = (uint64_t)at;
 }
 
 void load_kernel(struct kernel *k, int fd)
@@ -259,6 +273,8 @@ void load_kernel(struct kernel *k, int fd)
 	k->shared->image_end = (uint64_t)k->high;
 	map(k->high, options.memory, PROT_READ | PROT_WRITE, -1, 0);
 	k->high += options.memory;
+	if (k->high != k->user)
+		die("liblinux.so isn't as it was");
 	k->shared->ram_end = (uint64_t)k->high;
 	relocate(k, dyn, &strings, &symbols, &count);
 

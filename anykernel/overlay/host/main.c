@@ -114,6 +114,11 @@ static void prepare(void)
 	struct layout layout = load_layout(image_fd);
 
 	engine_prepare();
+	for (uint32_t i = 0; i < options.kernels; i++) {
+		load_window(&kernels[i], &layout);
+		keys_assign_window(&kernels[i]);
+	}
+	close(options.shm_fd);
 	for (uint32_t i = 0; !options.lazy && i < options.kernels; i++)
 		map_kernel(&kernels[i]);
 	if (!options.lazy && !load_learns()) {
@@ -178,7 +183,6 @@ int main(int argc, char **argv)
 		   MAP_SHARED | MAP_FIXED_NOREPLACE, options.shm_fd, 0);
 	if (shm != (void *)HK_BASE)
 		die("mmap of the shared memory");
-	close(options.shm_fd);
 	h = (struct hk_header *)shm;
 	if (h->magic != HK_MAGIC || h->version != HK_VERSION)
 		die("protocol mismatch");

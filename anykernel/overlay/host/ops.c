@@ -441,12 +441,11 @@ void kernel_start(struct kernel *k)
 		.signal = op_signal, .crash = op_crash, .stub = op_stub,
 		.netdev_room = op_netdev_room,
 	};
-	uint8_t *user = (uint8_t *)k->shared + HK_USER_AT;
 	struct lib_boot boot = {
 		.version = LIB_ABI_VERSION, .size = sizeof(boot),
 		.memory = k->high - options.memory, .memory_size = options.memory,
 		.epoch_ns = options.epoch_ns, .cmdline = options.cmdline,
-		.user_low = user, .user_high = user + HK_USER_SIZE,
+		.user_low = k->user, .user_high = k->user + HK_USER_SIZE,
 	};
 	int err;
 

@@ -6,6 +6,9 @@
  *   header page | commands | frames in | frames out | wire ring | per kernel:
  *   struct hk_kernel, stack copy | console ring | capture ring | user window
  *
+ * The host maps each user window a second time, behind its kernel's RAM: that is
+ * where the kernel sees it.
+ *
  * One batch at a time: the client fills commands[0..count), raises `doorbell`
  * by one and waits until `done` equals it.
  */
@@ -15,7 +18,7 @@
 #include <stdint.h>
 
 #define HK_MAGIC 0x4c4b4e41
-#define HK_VERSION 5
+#define HK_VERSION 6
 #define HK_BASE 0x20000000000 /* where the host maps the shared memory: behind all kernels */
 #define HK_MAX_COMMANDS 4096
 #define HK_COMMANDS_AT 0x1000
@@ -296,6 +299,7 @@ struct hk_kernel {
 	uint64_t image_base;
 	uint64_t image_end;
 	uint64_t ram_end;
+	uint64_t user_base;	/* where the kernel sees the user window */
 	uint64_t depth;		/* snapshots */
 	uint64_t hot_pages;
 	uint64_t boot_ns;	/* wall time of loading and lib_init */

@@ -67,16 +67,31 @@ void keys_prepare(bool wanted)
 }
 
 /* Neighbours have different keys; of more kernels than keys, some share one. */
+static int key_of(const struct kernel *k)
+{
+	return first_key + k->index % key_count;
+}
+
+static void assign(uint8_t *low, uint8_t *high, int key)
+{
+	if (pkey_mprotect(low, high - low, PROT_READ | PROT_WRITE, key))
+		die("pkey_mprotect of a kernel's memory");
+}
+
+void keys_assign_window(struct kernel *k)
+{
+	if (keys_on)
+		assign(k->user, k->user + HK_USER_SIZE, key_of(k));
+}
+
 void keys_assign(struct kernel *k)
 {
-	int key = first_key + k->index % key_count;
-	uint8_t *user = (uint8_t *)k->shared + HK_USER_AT;
+	int key;
 
 	if (!keys_on)
 		return;
-	if (pkey_mprotect(k->low, k->high - k->low, PROT_READ | PROT_WRITE, key) ||
-	    pkey_mprotect(user, HK_USER_SIZE, PROT_READ | PROT_WRITE, key))
-		die("pkey_mprotect of a kernel's memory");
+	key = key_of(k);
+	assign(k->low, k->high, key);
 	k->rights = 0xaaaaaaaa & ~(NO_WRITE << 2 * desk_key) & ~(NO_WRITE << 2 * key);
 }
 

@@ -106,8 +106,11 @@ struct lib_boot {
 	uint64_t memory_size;	/* bytes, a multiple of 4 MiB, at least 16 MiB */
 	uint64_t epoch_ns;	/* CLOCK_REALTIME at boot */
 	const char *cmdline;	/* kernel command line, may be "" */
-	void *user_low;		/* the only addresses that count as user memory: */
-	void *user_high;	/* [user_low, user_high); both NULL: all but the kernel's */
+	void *user_low;		/* [user_low, user_high), of whole pages: user memory, beside what
+				 * mmap gives; both NULL: all but the kernel's own.  When it
+				 * begins where `memory` ends, it
+				 * is part of the memory map: system calls can pin it */
+	void *user_high;
 };
 
 /* A host-owned task.  "User mode" is the host: it writes nr and args, calls

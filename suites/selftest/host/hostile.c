@@ -62,6 +62,7 @@ static void plausible(void)
 		k->image_base = 0x200000000;
 		k->image_end = k->image_base + 0x800000;
 		k->ram_end = k->image_end + 0x1000000;
+		k->user_base = k->ram_end;
 		k->now = 1000000000;
 	}
 }

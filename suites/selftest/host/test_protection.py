@@ -67,6 +67,7 @@ def test_whose_memory_it_was_is_named(start: HostFactory) -> None:
         shared(host, 0): "the memory that kernel 0's host shares with Python",
         shared(host, 0, c.HK_CAPTURE_AT): "the memory that kernel 0's host shares with Python",
         shared(host, 2, c.HK_USER_AT): "the user memory of kernel 2",
+        second.user.base: "the user memory of kernel 1",
     }
     for address, whose in expected.items():
         assert refused(first, address) == f"a write into {whose}"
@@ -84,7 +85,7 @@ def test_all_that_is_writable_is_the_hosts_but_what_is_the_kernels(start: HostFa
     first.snapshot()
     second.snapshot()
     own = range(first.image_base, first.ram_end)
-    window = shared(host, 0, host.c.HK_USER_AT)
+    window = first.user.base
     tried = []
     for low, end, about in mappings(host):
         if "w" not in about[:4] or low in own or low in (DESK, DESK + 0x1000000, DESK + 0x2000000):

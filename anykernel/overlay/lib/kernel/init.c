@@ -24,7 +24,7 @@ static int load_init(struct linux_binprm *bprm)
 		return err;
 	setup_new_exec(bprm);
 	finalize_exec(bprm);
-	return 0;
+	return lib_user_memory_map();
 }
 
 static struct linux_binfmt init_format = {

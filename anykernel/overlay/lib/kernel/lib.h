@@ -31,6 +31,7 @@ void lib_console_init(void);
 
 /* memory.c */
 void lib_memory_init(void);
+int lib_user_memory_map(void);
 
 /* time.c */
 extern u64 lib_deadline;
