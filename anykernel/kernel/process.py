@@ -17,6 +17,7 @@ from anykernel.kernel import abi
 from anykernel.kernel.background import Call, Workers
 from anykernel.kernel.call import Memory, Plan, Request, alone, believed, request
 from anykernel.kernel.links import Links
+from anykernel.kernel.mapping import READ_WRITE, SHARED, Mapping
 from anykernel.kernel.waits import explain
 
 if TYPE_CHECKING:
@@ -234,6 +235,14 @@ class Process(Links):
     def memory(self) -> Memory:
         """User memory for a with block."""
         return Memory(self)
+
+    def mmap(
+        self, fd: int, length: int, prot: int = READ_WRITE, flags: int = SHARED, offset: int = 0
+    ) -> Mapping:
+        """Maps `length` bytes of a file, or with fd -1 and mmap.MAP_ANONYMOUS memory, as mmap(2)
+        does without an MMU (Documentation/admin-guide/mm/nommu-mmap.rst): MAP_PRIVATE copies,
+        MAP_SHARED only what lies in memory, such as a file of a tmpfs.  Raises OSError."""
+        return Mapping(self, fd, length, prot, flags, offset)
 
     def syscall(self, name: str | int, /, *args: Any, timeout: float | None = None) -> int:
         """Executes a system call by its name (or number) and returns its result.

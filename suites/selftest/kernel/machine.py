@@ -84,6 +84,12 @@ class Machine:
             raise TimeoutError("timed out")
         return result
 
+    def read_memory(self, address: int, size: int) -> bytes:
+        return ctypes.string_at(address, size)
+
+    def write_memory(self, address: int, data: bytes) -> None:
+        ctypes.memmove(address, data, len(data))
+
     def run(self, until: int | None = None) -> None:
         time.sleep(0.005)
 
