@@ -163,7 +163,7 @@ def test_a_crash_while_time_passes(network: Network) -> None:
     """By a frame that arrives: the protocol's handler is a wild pointer."""
     left, middle, _ = line(network)
     handler = int(middle.prog["inet_protos"].address_of_()) + 8 * socket.IPPROTO_UDP
-    middle.instance.write_memory(handler, WILD)  # type: ignore[attr-defined]
+    middle.instance.write_memory(handler, WILD)
     program = network.start(
         lambda process: process.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(
             b"x", ("10.0.1.2", 7)
