@@ -196,6 +196,11 @@ class Border:
         return int(self._header.trace)
 
     @property
+    def user_windows(self) -> tuple[int, int]:
+        """Where the first kernel sees its user memory, and how far from there the next one."""
+        return int(self._header.user_first), int(self._header.user_stride)
+
+    @property
     def progress(self) -> int:
         """When a job last ended a round, ns."""
         return self.below("hk_header.progress", self._header.progress, ENDLESS)
@@ -274,9 +279,10 @@ class Part:
     def user_base(self) -> int:
         """Where the kernel sees its user memory."""
         size = int(self._border.c.HK_USER_SIZE)
-        base = self._below("user_base", ADDRESSES - size)
-        if base < PAGE or base % PAGE:
-            raise self._border.lie(f"{self._name}.user_base", base, "the address of a page")
+        first, stride = self._border.user_windows
+        base = first + self.index * stride
+        if not PAGE <= base <= ADDRESSES - size or base % PAGE:
+            raise self._border.lie("hk_header.user_first", first, "the address of a page")
         return base
 
     # -- the console ----------------------------------------------------------------------

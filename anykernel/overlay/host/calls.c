@@ -31,7 +31,7 @@ static uint64_t code_key;
 
 /* Where the pages lie that a call is about: from its first argument on, as many bytes
  * as the second says. */
-enum place { ANYWHERE, CODE, DATA };
+enum place { ANYWHERE, CODE, DATA, WINDOW };
 
 /* `argument & mask` has to be `value`. */
 struct check {
@@ -124,13 +124,14 @@ static void load_page(int argument)
 	emit(BPF_ALU | BPF_OR | BPF_X, 0);
 }
 
-/* The pages lie in one kernel, all in its code, or all in its data and RAM.  All kernels are
- * laid out alike, at equal distances. */
+/* The pages lie in one kernel, all in its code, all in its data and RAM, or all in its user
+ * memory behind.  All kernels are laid out alike, at equal distances. */
 static void need_place(enum place place, const struct layout *at)
 {
 	uint32_t base = at->first / PAGE, stride = at->stride / PAGE;
-	uint32_t first = (place == CODE ? 0 : at->low) / PAGE;
-	uint32_t end = (place == CODE ? at->low : at->high) / PAGE;
+	uint32_t first = (place == CODE ? 0 : place == DATA ? at->low : at->high) / PAGE;
+	uint32_t end = (place == CODE ? at->low : place == DATA ? at->high :
+			at->high + HK_USER_SIZE) / PAGE;
 
 	load_page(0);
 	need(BPF_JGE, base);
@@ -218,7 +219,8 @@ static void build(const struct layout *at, int image_fd)
 		{ SYS_clock_nanosleep, real, ANYWHERE, {} },
 		{ SYS_nanosleep, real, ANYWHERE, {} },
 		{ SYS_restart_syscall, real, ANYWHERE, {} },
-		/* Kernels that boot later: the image's code, its data, RAM, room for snapshots. */
+		/* Kernels that boot later: the image's code, its data, RAM, user
+		 * memory, room for snapshots. */
 		{ SYS_mmap, lazy, CODE,
 		  { { 2, PROT_READ | PROT_EXEC, ALL }, { 3, KERNEL_MAP, ALL },
 		    { 4, image_fd, INT }, { 5, at->code_offset, ALL } } },
@@ -227,11 +229,16 @@ static void build(const struct layout *at, int image_fd)
 		    { 4, image_fd, INT } } },
 		{ SYS_mmap, lazy, DATA,
 		  { { 2, PROT_READ | PROT_WRITE, ALL }, { 3, KERNEL_MAP | MAP_ANONYMOUS, ALL } } },
+		{ SYS_mmap, lazy, WINDOW,
+		  { { 2, PROT_READ | PROT_WRITE, ALL },
+		    { 3, MAP_SHARED | MAP_FIXED_NOREPLACE, ALL }, { 4, options.shm_fd, INT } } },
 		{ SYS_mmap, lazy, ANYWHERE,
 		  { { 0, 0, ALL }, { 2, PROT_READ | PROT_WRITE, ALL },
 		    { 3, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, ALL } } },
 		/* And their memory gets a protection key (visit.c). */
 		{ SYS_pkey_mprotect, lazy && keys_on, DATA,
+		  { { 2, PROT_READ | PROT_WRITE, ALL }, { 3, 0, ~15UL } } },
+		{ SYS_pkey_mprotect, lazy && keys_on, WINDOW,
 		  { { 2, PROT_READ | PROT_WRITE, ALL }, { 3, 0, ~15UL } } },
 		/* An engine's heap. */
 		{ SYS_brk, engine_heap, ANYWHERE, {} },

@@ -31,7 +31,7 @@ static struct kernel *owner(uint8_t *address)
 static struct kernel *user_of(const uint8_t *address)
 {
 	for (uint32_t i = 0; i < options.kernels; i++)
-		if (address >= kernels[i].user && address < kernels[i].user + HK_USER_SIZE)
+		if (kernels[i].user && address >= kernels[i].user && address < kernels[i].user + HK_USER_SIZE)
 			return &kernels[i];
 	return NULL;
 }

@@ -134,7 +134,6 @@ _Noreturn void die(const char *what);
 uint64_t wall_ns(void);
 /* load.c */
 struct layout load_layout(int fd);
-void load_window(struct kernel *k, const struct layout *layout);
 void load_kernel(struct kernel *k, int fd);
 void load_populate(struct kernel *k);
 bool load_learns(void);		/* load_learn() will need the file */

@@ -236,17 +236,14 @@ struct layout load_layout(int fd)
 	return layout;
 }
 
-/* Before the sandbox closes: later there is no mapping what is shared. */
-void load_window(struct kernel *k, const struct layout *layout)
+/* Behind its RAM, as the header says. */
+static void map_window(struct kernel *k)
 {
-	uint8_t *at = (uint8_t *)(layout->first + k->index * layout->stride + layout->high);
-
-	k->user = mmap(at, HK_USER_SIZE, PROT_READ | PROT_WRITE,
+	k->user = mmap(k->high, HK_USER_SIZE, PROT_READ | PROT_WRITE,
 		       MAP_SHARED | MAP_FIXED_NOREPLACE, options.shm_fd,
 		       (uint8_t *)k->shared - shm + HK_USER_AT);
-	if (k->user != at)
+	if (k->user != k->high)
 		die("mmap of a kernel's user memory");
-	k->shared->user_base = (uint64_t)at;
 }
 
 void load_kernel(struct kernel *k, int fd)
@@ -273,8 +270,7 @@ void load_kernel(struct kernel *k, int fd)
 	k->shared->image_end = (uint64_t)k->high;
 	map(k->high, options.memory, PROT_READ | PROT_WRITE, -1, 0);
 	k->high += options.memory;
-	if (k->high != k->user)
-		die("liblinux.so isn't as it was");
+	map_window(k);
 	k->shared->ram_end = (uint64_t)k->high;
 	relocate(k, dyn, &strings, &symbols, &count);
 

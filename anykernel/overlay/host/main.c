@@ -114,13 +114,12 @@ static void prepare(void)
 	struct layout layout = load_layout(image_fd);
 
 	engine_prepare();
-	for (uint32_t i = 0; i < options.kernels; i++) {
-		load_window(&kernels[i], &layout);
-		keys_assign_window(&kernels[i]);
-	}
-	close(options.shm_fd);
+	header()->user_first = layout.first + layout.high;
+	header()->user_stride = layout.stride;
 	for (uint32_t i = 0; !options.lazy && i < options.kernels; i++)
 		map_kernel(&kernels[i]);
+	if (!options.lazy)
+		close(options.shm_fd);
 	if (!options.lazy && !load_learns()) {
 		close(image_fd);
 		image_fd = -1;

@@ -160,6 +160,8 @@ struct hk_header {
 	uint32_t reserved;
 	uint64_t news;		/* changes when the client is to look at its kernels: one has
 				 * warned, or has half a console ring to read */
+	uint64_t user_first;	/* where the first kernel sees its user window; */
+	uint64_t user_stride;	/* the next one's is so many bytes behind */
 };
 
 enum hk_clock {
@@ -299,7 +301,6 @@ struct hk_kernel {
 	uint64_t image_base;
 	uint64_t image_end;
 	uint64_t ram_end;
-	uint64_t user_base;	/* where the kernel sees the user window */
 	uint64_t depth;		/* snapshots */
 	uint64_t hot_pages;
 	uint64_t boot_ns;	/* wall time of loading and lib_init */

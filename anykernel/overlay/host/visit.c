@@ -66,32 +66,21 @@ void keys_prepare(bool wanted)
 	map_fixed(SIGNALS_AT, SIGNALS_SIZE);
 }
 
-/* Neighbours have different keys; of more kernels than keys, some share one. */
-static int key_of(const struct kernel *k)
-{
-	return first_key + k->index % key_count;
-}
-
 static void assign(uint8_t *low, uint8_t *high, int key)
 {
 	if (pkey_mprotect(low, high - low, PROT_READ | PROT_WRITE, key))
 		die("pkey_mprotect of a kernel's memory");
 }
 
-void keys_assign_window(struct kernel *k)
-{
-	if (keys_on)
-		assign(k->user, k->user + HK_USER_SIZE, key_of(k));
-}
-
+/* Neighbours have different keys; of more kernels than keys, some share one. */
 void keys_assign(struct kernel *k)
 {
-	int key;
+	int key = first_key + k->index % key_count;
 
 	if (!keys_on)
 		return;
-	key = key_of(k);
 	assign(k->low, k->high, key);
+	assign(k->user, k->user + HK_USER_SIZE, key);
 	k->rights = 0xaaaaaaaa & ~(NO_WRITE << 2 * desk_key) & ~(NO_WRITE << 2 * key);
 }
 

@@ -42,8 +42,6 @@ extern bool keys_on __attribute__((visibility("hidden")));
 void keys_prepare(bool wanted);
 /* Gives the kernel's memory its key, and the kernel the right to it. */
 void keys_assign(struct kernel *k);
-/* The same for its user memory alone, which is mapped first. */
-void keys_assign_window(struct kernel *k);
 
 static inline void keys_write(uint32_t rights)
 {

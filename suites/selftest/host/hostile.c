@@ -56,13 +56,16 @@ static struct hk_kernel *kernel(uint32_t i)
 /* What a quiet kernel would have there. */
 static void plausible(void)
 {
+	struct hk_header *h = (struct hk_header *)shm;
+
+	h->user_first = 0x201800000;
+	h->user_stride = 0x10000000;
 	for (uint32_t i = 0; i < kernels; i++) {
 		struct hk_kernel *k = kernel(i);
 
 		k->image_base = 0x200000000;
 		k->image_end = k->image_base + 0x800000;
 		k->ram_end = k->image_end + 0x1000000;
-		k->user_base = k->ram_end;
 		k->now = 1000000000;
 	}
 }
