@@ -6,9 +6,19 @@
 #include "engine.h"
 #include "visit.h"
 
-/* A call that nothing wakes within a day of virtual time never ends: an idle
+/* A call without a timeout that nothing wakes within a day of virtual time never ends: an idle
  * kernel always has some housekeeping timer, so "no deadline" alone is rare. */
 #define HORIZON (24UL * 3600 * 1000000000)
+
+/* After so many jumps the client hears how far time is: its budget bounds what a kernel does with
+ * its time, not how much time passes.  But so much has to pass in them, or a kernel spins. */
+#define SLICE 20000
+#define SLICE_NS (3600UL * 1000000000)
+
+struct slice {
+	uint64_t begin;
+	uint32_t jumps;
+};
 
 /* How long a real clock's sleep may keep the client from being heard. */
 #define NAP 20000000UL
@@ -31,6 +41,17 @@ static void jump(struct kernel *k, uint64_t to)
 
 		nanosleep(&ts, NULL);
 	}
+}
+
+/* After a jump: whether the client is to hear of it. */
+static bool slice_over(struct slice *s, const struct kernel *k)
+{
+	if (++s->jumps < SLICE)
+		return false;
+	if (k->state.now - s->begin >= SLICE_NS)
+		return true;
+	*s = (struct slice){ .begin = k->state.now };
+	return false;
 }
 
 /* Visits, and stays until all tasks sleep and no timer is due.  0, or what was refused.  What the
@@ -177,6 +198,7 @@ static enum passed run_task(struct visit *v, uint64_t limit, bool heeds, int64_t
 {
 	struct kernel *k = v->k;
 	struct lib_task *task = &k->table[v->task];
+	struct slice slice = { 0 };
 
 	if (engine_has(k)) {
 		*err = engine_visit(v);
@@ -191,6 +213,7 @@ static enum passed run_task(struct visit *v, uint64_t limit, bool heeds, int64_t
 		return BACK;
 	}
 	v->stay = STAY_CALL;
+	slice.begin = k->state.now;
 	for (;;) {
 		uint64_t deadline;
 
@@ -206,6 +229,8 @@ static enum passed run_task(struct visit *v, uint64_t limit, bool heeds, int64_t
 		if (heeds && interrupted())
 			return ENDED;
 		jump(k, deadline);
+		if (slice_over(&slice, k))
+			return PAUSE;
 	}
 }
 
@@ -222,7 +247,7 @@ uint32_t run_call(struct kernel *k, struct hk_command *c, bool fresh)
 {
 	struct visit v = { .k = k, .post = fresh, .task = c->slot };
 	struct lib_task *task = &k->table[c->slot];
-	bool timed = c->timeout && c->timeout < HORIZON;
+	bool timed = c->timeout;
 	bool resumed = c->op == HK_RESUME;
 	uint64_t limit = resumed ? c->args[0] : clock_now(k) + (timed ? c->timeout : HORIZON);
 	bool waits = c->op == HK_WAIT || (resumed && c->args[1]);
@@ -267,6 +292,8 @@ uint32_t run_call(struct kernel *k, struct hk_command *c, bool fresh)
 
 bool run_until(struct kernel *k, uint64_t until)
 {
+	struct slice slice = { .begin = k->state.now };
+
 	if (until && engine_has(k)) {
 		run_idle(k);
 		do
@@ -281,6 +308,8 @@ bool run_until(struct kernel *k, uint64_t until)
 		if (!until || deadline > until || interrupted())
 			break;
 		jump(k, deadline);
+		if (slice_over(&slice, k))
+			return false;
 	}
 	if (until && !interrupted())
 		jump(k, until);
@@ -290,6 +319,8 @@ bool run_until(struct kernel *k, uint64_t until)
 /* As run_until(), but time stops at the last timer before `until`. */
 bool settle(struct kernel *k, uint64_t until)
 {
+	struct slice slice = { .begin = k->state.now };
+
 	if (engine_has(k))
 		return run_until(k, until);
 	for (;;) {
@@ -298,5 +329,7 @@ bool settle(struct kernel *k, uint64_t until)
 		if (deadline > until || interrupted())
 			return true;
 		jump(k, deadline);
+		if (slice_over(&slice, k))
+			return false;
 	}
 }
