@@ -142,6 +142,15 @@ class Engine:
         given = self.host.border.given("hk_back", found)
         return [self._back(given[position]) for position in range(found)]
 
+    @atomic
+    def wakeup(self, anew: bool) -> int | None:
+        """When something is due (ns) that may wake a task: a kernel's timer that isn't for its own
+        chores, or what is under way on links; None: there is nothing.  Who waits asks again when
+        that has passed; anew: for the first time since anything came."""
+        self.command("HK_NET_WAKEUP", 0, int(anew))
+        due = int(self.host.commands[0].extra)
+        return due if due < ENDLESS else None
+
     def _back(self, raw: Any) -> Back:
         below = self.host.border.below
         kernel = below("hk_back.kernel", raw.kernel, len(self.host.instances))

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 QUIET_NS = 3 * 3600 * 10**9
 """Programs of which none has had a turn, and jobs of which none has had a round, for so long wait
-for what never comes: TCP notices a dead peer after two hours and eleven minutes."""
+for what never comes, unless a kernel has a timer that may wake one, at any distance."""
 
 
 class Unfinished(TimeoutError):
@@ -54,6 +54,7 @@ def run(
     else:
         end = begin + nanoseconds(limit, "the limit", begin)
     hub.progress_ns = begin
+    chance, asked = 0, -1  # when a timer may wake a program; the progress at that question
     while True:
         hub.take_turns()
         pending = hub.pending()
@@ -61,6 +62,7 @@ def run(
             return
         timer = hub.next_timer
         quiet = max(hub.progress_ns, network.engine.progress) + QUIET_NS
+        quiet = max(quiet, chance)
         until = end if timer is None else min(timer, end)
         if seconds is None and timer is None:
             until = min(until, quiet)
@@ -77,13 +79,21 @@ def run(
             return
         if network.now >= end:
             raise Unfinished(f"not ended after {limit} s:\n{hub.table()}")
-        if timer is None and network.engine.progress + QUIET_NS <= network.now:
+        if timer is not None:
+            continue
+        progress = max(hub.progress_ns, network.engine.progress)
+        if progress + QUIET_NS > network.now:
+            continue
+        due = network.engine.wakeup(anew=progress != asked)
+        asked = progress
+        if due is None:
             who = f"{what} of the test, and " if what else ""
             raise Deadlock(
-                f"{who}{len(pending)} programs wait, and for {QUIET_NS / 1e9:.0f} s nothing has "
-                "woken any:",
+                f"{who}{len(pending)} programs wait, for {QUIET_NS / 1e9:.0f} s nothing has woken "
+                "any, and no kernel has a timer that may:",
                 hub.table(),
             )
+        chance = due
 
 
 def _advance(network: Network, until: int, wall: float) -> int | None:

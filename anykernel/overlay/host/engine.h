@@ -23,6 +23,9 @@ void engine_deadline(struct kernel *k, uint64_t deadline);
 /* Does the one thing that is due next, if it is due until `limit`; false: there is
  * none, and it is `limit` now (LIB_NEVER: the time stays). */
 bool engine_step(uint64_t limit);
+/* When something is due, LIB_NEVER: nothing, that may wake a task of a kernel that has joined: a
+ * timer as lib_next_wakeup() gives it, or what is under way on links. */
+uint64_t engine_wakeup(bool fresh);
 /* The client has to do something before time goes on. */
 bool engine_pauses(void);
 /* A call of `task` is over.  True: the engine has started another. */
@@ -38,7 +41,7 @@ uint32_t engine_room(struct kernel *k, uint32_t dev);
 void engine_dead(struct kernel *k);
 /* Whether the state of the network lies at `address`. */
 bool engine_owns(const uint8_t *address);
-/* Commands that are the engine's own: HK_JOIN .. HK_JOB_STOP. */
+/* Commands that are the engine's own: HK_JOIN .. HK_NET_WAKEUP. */
 uint32_t engine_command(struct hk_command *c);
 
 /* What the host does for its engine (run.c), at the engine's present time. */

@@ -82,9 +82,11 @@ struct kernel {
 	struct lib_task *(*tasks)(void);
 	int (*post)(uint32_t);
 	int (*cancel)(uint32_t);
+	uint64_t (*next_wakeup)(uint32_t);
 	void (*netdev_irq)(uint32_t);
 	uint64_t (*fixup)(uint64_t);
 	const struct lib_state *(*get_state)(void);
+	bool asks_anew;		/* the wait has not asked next_wakeup yet */
 	struct lib_task *table;
 	const struct lib_state *lib;
 };

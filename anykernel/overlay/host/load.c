@@ -281,6 +281,7 @@ void load_kernel(struct kernel *k, int fd)
 	FIND(post, "lib_post");
 	FIND(cancel, "lib_cancel");
 	FIND(netdev_irq, "lib_netdev_irq");
+	FIND(next_wakeup, "lib_next_wakeup");
 	FIND(fixup, "lib_fixup");
 	FIND(get_state, "lib_get_state");
 #undef FIND

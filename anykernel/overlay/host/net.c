@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 
 #include "net.h"
+#include "visit.h"
 
 /* Events after which the client is asked for its opinion: it watches the budget. */
 #define SLICE 20000
@@ -229,6 +230,29 @@ bool engine_pauses(void)
 	return false;
 }
 
+/* Frames go round for ever where nodes greet each other: so often they are waited for. */
+#define MAX_CHANCES 300
+
+uint64_t engine_wakeup(bool fresh)
+{
+	uint64_t next = LIB_NEVER;
+
+	for (uint32_t i = 0; i < net->queued; i++) {
+		struct kernel *k = &kernels[net->queue[i]->kernel];
+		uint64_t due = k->shared->crash ? LIB_NEVER : visit_next_wakeup(k, fresh);
+
+		if (due < next)
+			next = due;
+	}
+	if (fresh)
+		net->chances = 0;
+	if (net->event_count && net->events[0].time < next && net->chances < MAX_CHANCES) {
+		net->chances++;
+		next = net->events[0].time;
+	}
+	return next;
+}
+
 bool net_step(uint64_t limit)
 {
 	struct member *m = net->queued ? net->queue[0] : NULL;
@@ -412,6 +436,9 @@ uint32_t engine_command(struct hk_command *c)
 		return load(c);
 	case HK_NET_FORGET:
 		return forget(c);
+	case HK_NET_WAKEUP:
+		c->extra = engine_wakeup(c->args[0]);
+		return HK_OK;
 	case HK_JOB:
 	case HK_JOB_STATS:
 	case HK_JOB_STOP:

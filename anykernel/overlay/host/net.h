@@ -114,6 +114,7 @@ struct net {
 	uint64_t now, trace, numbers;
 	struct event *events;	/* heap by time, then number */
 	uint32_t event_count, event_room;
+	uint32_t chances;	/* how often an event was engine_wakeup()'s answer */
 	struct member **members;	/* by kernel */
 	struct member **queue;	/* heap by deadline, then kernel */
 	uint32_t queued;

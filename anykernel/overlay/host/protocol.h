@@ -89,6 +89,8 @@ enum hk_op {
 	HK_JOB,		/* kernel, slot: struct hk_job in frames in: the task repeats calls */
 	HK_JOB_STATS,	/* kernel, slot: struct hk_job to frames out */
 	HK_JOB_STOP,	/* kernel, slot */
+	HK_NET_WAKEUP,	/* args[0]: 1: the first time in a wait; extra: ns when something is due
+			 * that may wake a task, ~0: nothing */
 	HK_QUIT
 };
 

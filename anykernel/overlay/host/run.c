@@ -6,9 +6,9 @@
 #include "engine.h"
 #include "visit.h"
 
-/* A call without a timeout that nothing wakes within a day of virtual time never ends: an idle
- * kernel always has some housekeeping timer, so "no deadline" alone is rare. */
-#define HORIZON (24UL * 3600 * 1000000000)
+/* A call that nothing has woken within a day of virtual time ends when no timer is left that may
+ * wake somebody: until then the kernel's own chores may. */
+#define QUIET (24UL * 3600 * 1000000000)
 
 /* After so many jumps the client hears how far time is: its budget bounds what a kernel does with
  * its time, not how much time passes.  But so much has to pass in them, or a kernel spins. */
@@ -234,6 +234,28 @@ static enum passed run_task(struct visit *v, uint64_t limit, bool heeds, int64_t
 	}
 }
 
+/* As run_task(), without a limit of the caller's, from *limit on as long as something may still
+ * wake somebody; *limit: until when. */
+static enum passed run_on(struct visit *v, uint64_t *limit, int64_t *err)
+{
+	struct kernel *k = v->k;
+
+	for (;;) {
+		enum passed passed = run_task(v, *limit, true, err);
+		uint64_t next;
+
+		if (*err || passed != OVER)
+			return passed;
+		next = engine_has(k) ? engine_wakeup(k->asks_anew) :
+				       visit_next_wakeup(k, k->asks_anew);
+		k->asks_anew = false;
+		if (next == LIB_NEVER)
+			return OVER;
+		if (next > *limit)
+			*limit = next;
+	}
+}
+
 /* Who has learnt of a task's end gives its slot back. */
 void task_seen(struct lib_task *task)
 {
@@ -249,16 +271,20 @@ uint32_t run_call(struct kernel *k, struct hk_command *c, bool fresh)
 	struct lib_task *task = &k->table[c->slot];
 	bool timed = c->timeout;
 	bool resumed = c->op == HK_RESUME;
-	uint64_t limit = resumed ? c->args[0] : clock_now(k) + (timed ? c->timeout : HORIZON);
+	uint64_t limit = resumed ? c->args[0] : clock_now(k) + (timed ? c->timeout : QUIET);
 	bool waits = c->op == HK_WAIT || (resumed && c->args[1]);
 	enum passed passed = BACK;
 	uint32_t status = HK_OK;
 	int64_t err;
 
+	if (!resumed)
+		k->asks_anew = true;
 	if (c->op == HK_POST)
 		err = stay_idle(&v);
-	else
+	else if (timed)
 		passed = run_task(&v, limit, true, &err);
+	else
+		passed = run_on(&v, &limit, &err);
 	if (err) {
 		c->ret = err;
 		return HK_BAD;

@@ -176,6 +176,23 @@ static uint64_t init_at_the_door(uint64_t ops, uint64_t boot)
 				      (const struct lib_boot *)boot);
 }
 
+static uint64_t wakeup_at_the_door(uint64_t fresh, uint64_t unused)
+{
+	(void)unused;
+	return running->next_wakeup(fresh);
+}
+
+uint64_t visit_next_wakeup(struct kernel *k, bool fresh)
+{
+	struct kernel *before = running;
+	uint64_t next;
+
+	running = k;
+	next = door(wakeup_at_the_door, fresh, 0, k->rights);
+	running = before;
+	return next;
+}
+
 int64_t visit_init(struct kernel *k, const struct lib_host_ops *ops, const struct lib_boot *boot)
 {
 	running = k;

@@ -143,6 +143,8 @@ static inline int64_t visit(const struct visit *v)
 	return err;
 }
 
+/* What lib_next_wakeup() says of `k`, which is idle. */
+uint64_t visit_next_wakeup(struct kernel *k, bool fresh);
 /* Boots: what lib_init returns. */
 int64_t visit_init(struct kernel *k, const struct lib_host_ops *ops, const struct lib_boot *boot);
 

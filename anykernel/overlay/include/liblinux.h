@@ -211,6 +211,11 @@ LIB_EXPORT void lib_netdev_irq(uint32_t dev);
 LIB_EXPORT uint64_t lib_fixup(uint64_t ip);
 /* host or signal handler; valid for the library's life. */
 LIB_EXPORT const struct lib_state *lib_get_state(void);
+/* When the next timer is due, in ns on the host's clock, that may wake a task: one that the
+ * kernel hadn't when it had booted, for its chores; LIB_NEVER: none.  Who waits asks again when
+ * it has passed and nothing has come; a timer that has been the answer some hundred times
+ * since the last `fresh` is not any more.  host, while all are idle. */
+LIB_EXPORT uint64_t lib_next_wakeup(uint32_t fresh);
 /* "Linux version ..." as in /proc/version.  host. */
 LIB_EXPORT const char *lib_version(void);
 

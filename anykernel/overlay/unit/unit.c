@@ -395,6 +395,11 @@ int lib_post(uint32_t slot)
 	return 0;
 }
 
+uint64_t lib_next_wakeup(uint32_t fresh)
+{
+	return LIB_NEVER;
+}
+
 int lib_cancel(uint32_t slot)
 {
 	return slot ? -ESRCH : 0;

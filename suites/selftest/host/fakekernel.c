@@ -231,6 +231,12 @@ int lib_post(uint32_t task)
 	return 0;
 }
 
+uint64_t lib_next_wakeup(uint32_t fresh)
+{
+	(void)fresh;
+	return LIB_NEVER;
+}
+
 int lib_cancel(uint32_t task)
 {
 	cancelled = 1;

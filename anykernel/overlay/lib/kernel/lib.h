@@ -37,6 +37,9 @@ int lib_user_memory_map(void);
 extern u64 lib_deadline;
 void lib_timer_interrupt(void);
 
+/* timers.c: the timers that are pending now are those of the kernel's chores. */
+void lib_timers_booted(void);
+
 /* call.c */
 long lib_call(unsigned long address, u64 __user *user);
 

@@ -217,6 +217,8 @@ void lib_user_loop(void)
 	task = &tasks[slot];
 	task->pid = task_pid_nr(current);
 	task->tgid = task_tgid_nr(current);
+	if (!slot)
+		lib_timers_booted();
 	regs->cs = 1;		/* user mode, for whoever asks */
 	regs->orig_ax = -1;
 

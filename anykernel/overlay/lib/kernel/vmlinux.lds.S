@@ -19,7 +19,7 @@ ENTRY(lib_init)
 jiffies = jiffies_64;
 
 VERSION { { global: lib_init; lib_run; lib_tasks; lib_post; lib_cancel; lib_netdev_irq;
-	    lib_fixup; lib_get_state; lib_version; local: *; }; }
+	    lib_fixup; lib_get_state; lib_next_wakeup; lib_version; local: *; }; }
 
 PHDRS {
 	text PT_LOAD FILEHDR PHDRS FLAGS(5);
