@@ -41,7 +41,7 @@ LOOK = 1_000_000
 LIB_ABI_VERSION = 1
 LIB_TASK_USER = 1
 LIB_TASK_EXITED = 3
-NETDEV_CONFIG = struct.Struct("<IIII16s6sBB")
+NETDEV_CONFIG = struct.Struct("<IIII16s6sBBII")
 
 
 class Instance:
@@ -200,14 +200,22 @@ class Instance:
     # -- netdevs --------------------------------------------------------------------------
 
     @atomic
-    def netdev_add(self, name: str, mac: bytes, mtu: int, carrier: bool = True) -> tuple[int, int]:
-        """(our number, the kernel's ifindex).  Raises OSError, UsageError."""
+    def netdev_add(
+        self,
+        name: str,
+        mac: bytes,
+        mtu: int,
+        carrier: bool = True,
+        features: int = 0,
+        super_frames: bool = False,
+    ) -> tuple[int, int]:
+        """(our number, the kernel's ifindex); `features` are bits of enum lib_netdev_feature.
+        Raises OSError, UsageError."""
         dev = next((i for i in range(MAX_NETDEVS) if i not in self._devs), None)
         if dev is None:
             raise UsageError(f"a kernel has {MAX_NETDEVS} netdevs at most")
-        config = NETDEV_CONFIG.pack(
-            LIB_ABI_VERSION, NETDEV_CONFIG.size, dev, mtu, name.encode(), mac, carrier, 0
-        )
+        head = LIB_ABI_VERSION, NETDEV_CONFIG.size, dev, mtu, name.encode(), mac
+        config = NETDEV_CONFIG.pack(*head, carrier, super_frames, features, 0)
         with self.user.write(config) as buffer:
             ifindex = self.syscall(LIB_SYS_NETDEV_ADD, buffer.address)
         if ifindex < 0:
@@ -225,12 +233,14 @@ class Instance:
         self._checked(self.syscall(LIB_SYS_NETDEV_CARRIER, dev, int(up)))
 
     @atomic
-    def inject(self, dev: int, frames: Sequence[bytes]) -> None:
-        """The frames arrive at once, in order; returns when the kernel is idle."""
+    def inject(self, dev: int, frames: Sequence[bytes], gso_size: int = 0) -> None:
+        """The frames arrive at once, in order; returns when the kernel is idle.  `gso_size`: each
+        stands for segments with so many bytes of payload."""
         for count in batches(self._in_view, frames):
             command = self._fill(self._c.HK_INJECT, dev)
             command.args[0] = 0
             command.args[1] = count
+            command.args[2] = gso_size
             self._go(command, "inject")
 
     def exchange(self, dev: int, frames: Sequence[bytes]) -> list[list[bytes]]:

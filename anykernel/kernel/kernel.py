@@ -251,6 +251,8 @@ class Kernel(Process):
         up: bool = True,
         carrier: bool = True,
         ipv6_chatter: bool = True,
+        features: Iterable[str] | None = None,
+        super_frames: bool = False,
     ) -> Netdev:
         """Adds an Ethernet device whose other end is the test.
 
@@ -259,11 +261,18 @@ class Kernel(Process):
         nothing unasked on it: there is no IPv6 without an IPv6 address; with one, 0.25 s pass, in
         which the device reports its multicast groups, and nothing follows.
 
+        `features`: what its hardware can, by ethtool's names (anykernel.kernel.features.FEATURES,
+        and all of them when not given); all are on at first.  What the stack leaves to it, it does:
+        frames on the wire are segments with checksums and tags.  With `super_frames` the segments
+        of TCP and UDP are sent as the one frame that they would be cut from, of up to 64 KiB.
+
         Raises UsageError for impossible values, OSError for what the kernel refuses
         (FileExistsError: the name is taken).
         """
+        from anykernel.kernel.features import mask
         from anykernel.kernel.netdev import Netdev, parse_mac
 
+        bits = mask(features)
         if not re.fullmatch(r"[^\s/:\0]{1,15}", name):
             raise UsageError(f"{name!r} is no name for a device: 1 to 15 characters, no space or /")
         if not 68 <= mtu <= 65535:
@@ -274,7 +283,7 @@ class Kernel(Process):
         if mac is None:
             mac = self._next_mac()
         raw = parse_mac(mac)
-        dev, ifindex = self.instance.netdev_add(name, raw, mtu, carrier)
+        dev, ifindex = self.instance.netdev_add(name, raw, mtu, carrier, bits, super_frames)
         real = self._ifname(ifindex) if "%" in name else name
         made = Netdev(self, dev, LinkInfo(ifindex, real, mtu, raw, raw, False, carrier, {}))
         self._netdevs[dev] = made

@@ -171,11 +171,20 @@ class Netdev:
 
     # Frames
 
-    def inject(self, *frames: Any) -> None:
+    def inject(self, *frames: Any, gso_size: int = 0) -> None:
         """The device receives `frames` (bytes or scapy packets); the kernel handles all it can at
-        the current time.  Raises UsageError for a frame of 0 or more than 65,557 bytes."""
+        the current time.
+
+        `gso_size`: each is what GRO in hardware hands over: TCP segments or UDP datagrams with so
+        many bytes of payload each, the last perhaps with fewer, put together to one frame, which
+        may be longer than the MTU, with the checksum of that frame.  Needs the features
+        rx-checksum and rx-gro-hw; one that can't be so is taken as a frame like others.
+
+        Raises UsageError for a frame of 0 or more than 65,557 bytes, and another gso_size."""
         self.check()
-        self.kernel.instance.inject(self.dev, [frame_bytes(frame) for frame in frames])
+        if type(gso_size) is not int or not 0 <= gso_size < 0xFFFF:
+            raise UsageError(f"gso_size={gso_size!r}: bytes of payload of a segment, below 65535")
+        self.kernel.instance.inject(self.dev, [frame_bytes(frame) for frame in frames], gso_size)
 
     @overload
     def exchange(self, frames: bytes) -> list[bytes]: ...

@@ -33,6 +33,7 @@ static bool take_frames(struct kernel *k, const struct hk_command *c)
 	}
 	k->rx_end = shm + HK_IN_AT + offset;
 	k->rx_dev = c->slot;
+	k->rx_gso = 0;
 	DESK->taken = 0;
 	DESK->arrived = k->rx_end - k->rx;
 	return true;
@@ -61,6 +62,7 @@ static uint32_t inject(struct kernel *k, struct hk_command *c)
 		c->ret = -EINVAL;
 		return HK_BAD;
 	}
+	k->rx_gso = c->args[2];
 	if (c->args[1])
 		run_interrupt(k, c->slot);
 	k->rx = k->rx_end = NULL;

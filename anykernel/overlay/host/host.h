@@ -70,7 +70,7 @@ struct kernel {
 	/* Frames being injected (of which it has pulled some: visit.h), and where sent ones are
 	 * collected. */
 	const uint8_t *rx, *rx_end;
-	uint32_t rx_dev;
+	uint32_t rx_dev, rx_gso;
 	uint8_t *tx, *tx_end;
 	uint8_t *tx_counted;	/* where the number of answers to the present frame goes, */
 	uint32_t tx_count;	/* which are so many by now */

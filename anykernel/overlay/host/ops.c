@@ -213,6 +213,12 @@ static int32_t op_netdev_next(void *host, uint32_t dev)
 	return frame_next(caller(host), dev, &data);
 }
 
+static uint32_t op_netdev_gso(void *host, uint32_t dev)
+{
+	(void)dev;
+	return caller(host)->rx_gso;
+}
+
 /* Room on the desk for `size` bytes of data, or NULL. */
 static struct passed *leave(uint32_t size)
 {
@@ -439,7 +445,7 @@ void kernel_start(struct kernel *k)
 		.netdev_next = op_netdev_next, .netdev_pull = op_netdev_pull,
 		.netdev_xmit = op_netdev_xmit, .stack_guard = op_stack_guard,
 		.signal = op_signal, .crash = op_crash, .stub = op_stub,
-		.netdev_room = op_netdev_room,
+		.netdev_room = op_netdev_room, .netdev_gso = op_netdev_gso,
 	};
 	struct lib_boot boot = {
 		.version = LIB_ABI_VERSION, .size = sizeof(boot),

@@ -178,6 +178,7 @@ void kernel_receive(struct kernel *k, uint32_t dev, const uint8_t *frame)
 	k->rx = frame;
 	k->rx_end = frame + 4 + length;
 	k->rx_dev = dev;
+	k->rx_gso = 0;
 	DESK->taken = 0;
 	DESK->arrived = 4 + length;
 	kernel_interrupt(k, dev);

@@ -39,7 +39,7 @@ enum lib_crash_kind {
 };
 
 /*
- * What the kernel asks of its host.  All pointers but the last two are required.  `host` is
+ * What the kernel asks of its host.  All pointers but the last three are required.  `host` is
  * handed back as the first argument of every operation.
  */
 struct lib_host_ops {
@@ -96,6 +96,11 @@ struct lib_host_ops {
 	 * frames wait in the kernel's qdisc until lib_netdev_irq(dev).  NULL:
 	 * always some.  fiber (softirq or process). */
 	uint32_t (*netdev_room)(void *host, uint32_t dev);
+
+	/* Of the next frame received on netdev `dev`: bytes of payload of each of
+	 * the segments that it was put together from, or 0 for a frame that is one
+	 * (what GRO in hardware gives).  NULL: always 0.  fiber (softirq). */
+	uint32_t (*netdev_gso)(void *host, uint32_t dev);
 };
 
 /* How to boot; read only during lib_init. */
@@ -149,6 +154,28 @@ struct lib_task {
 					 * and room for rax and rdx */
 #define LIB_CALL_ARGS		12
 
+/* What a netdev's hardware can, each a feature of the kernel's (NETIF_F_*), which ethtool -K
+ * switches; all that it has are on at first. */
+enum lib_netdev_feature {
+	LIB_NETDEV_SG = 1 << 0,			/* frames in pieces */
+	LIB_NETDEV_CSUM = 1 << 1,		/* HW_CSUM */
+	LIB_NETDEV_TSO = 1 << 2,		/* TCP over IPv4 in segments */
+	LIB_NETDEV_TSO6 = 1 << 3,
+	LIB_NETDEV_TSO_ECN = 1 << 4,
+	LIB_NETDEV_USO = 1 << 5,		/* UDP_L4 */
+	LIB_NETDEV_GSO_PARTIAL = 1 << 6,	/* of GRE with checksums */
+	LIB_NETDEV_GRE = 1 << 7,
+	LIB_NETDEV_GRE_CSUM = 1 << 8,
+	LIB_NETDEV_IPXIP4 = 1 << 9,
+	LIB_NETDEV_IPXIP6 = 1 << 10,
+	LIB_NETDEV_UDP_TUNNEL = 1 << 11,
+	LIB_NETDEV_UDP_TUNNEL_CSUM = 1 << 12,
+	LIB_NETDEV_RXCSUM = 1 << 13,
+	LIB_NETDEV_GRO_HW = 1 << 14,		/* frames for which netdev_gso is not 0 */
+	LIB_NETDEV_VLAN_TX = 1 << 15,		/* puts 802.1Q tags in */
+	LIB_NETDEV_VLAN_RX = 1 << 16,		/* takes them out */
+};
+
 struct lib_netdev_config {
 	uint32_t version;	/* LIB_ABI_VERSION */
 	uint32_t size;
@@ -157,7 +184,9 @@ struct lib_netdev_config {
 	char name[16];		/* "eth%d" is allowed */
 	uint8_t mac[6];
 	uint8_t carrier;	/* link is up at once */
-	uint8_t reserved;
+	uint8_t super_frames;	/* what the stack leaves to be segmented is sent in one */
+	uint32_t features;	/* enum lib_netdev_feature */
+	uint32_t reserved;
 };
 
 /* Why lib_run returned. */
@@ -219,10 +248,10 @@ LIB_EXPORT uint64_t lib_next_wakeup(uint32_t fresh);
 /* "Linux version ..." as in /proc/version.  host. */
 LIB_EXPORT const char *lib_version(void);
 
-_Static_assert(sizeof(struct lib_host_ops) == 112, "public ABI");
+_Static_assert(sizeof(struct lib_host_ops) == 120, "public ABI");
 _Static_assert(sizeof(struct lib_boot) == 56, "public ABI");
 _Static_assert(sizeof(struct lib_task) == 88, "public ABI");
-_Static_assert(sizeof(struct lib_netdev_config) == 40, "public ABI");
+_Static_assert(sizeof(struct lib_netdev_config) == 48, "public ABI");
 _Static_assert(sizeof(struct lib_event) == 16, "public ABI");
 _Static_assert(sizeof(struct lib_state) == 64, "public ABI");
 

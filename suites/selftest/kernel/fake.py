@@ -56,7 +56,15 @@ class FakeInstance:
             return self.next_fd
         return self.results.get(nr, 0)
 
-    def netdev_add(self, name: str, mac: bytes, mtu: int, carrier: bool = True) -> tuple[int, int]:
+    def netdev_add(
+        self,
+        name: str,
+        mac: bytes,
+        mtu: int,
+        carrier: bool = True,
+        features: int = 0,
+        super_frames: bool = False,
+    ) -> tuple[int, int]:
         self.devices += 1
         return self.devices - 1, self.devices + 1
 
@@ -68,7 +76,7 @@ class FakeInstance:
         for sink in self.sinks:
             sink(self.frames[-1])
 
-    def inject(self, dev: int, frames: Sequence[bytes]) -> None:
+    def inject(self, dev: int, frames: Sequence[bytes], gso_size: int = 0) -> None:
         for frame in frames:
             self._pass(dev, "rx", frame)
 

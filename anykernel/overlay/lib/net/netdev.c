@@ -10,12 +10,7 @@
 #include <linux/rtnetlink.h>
 #include <linux/uaccess.h>
 #include "lib.h"
-
-struct lib_netdev {
-	struct napi_struct napi;
-	struct net_device *netdev;
-	u32 dev;
-};
+#include "netdev.h"
 
 static struct lib_netdev *netdevs[LIB_MAX_NETDEVS];
 static DECLARE_BITMAP(raised, LIB_MAX_NETDEVS);
@@ -51,52 +46,9 @@ void lib_netdev_interrupt(void)
 	}
 }
 
-static bool receive_one(struct lib_netdev *priv)
-{
-	struct net_device *netdev = priv->netdev;
-	int len = lib_host.netdev_next(lib_host.host, priv->dev);
-	struct sk_buff *skb;
-
-	if (len < 0)
-		return false;
-	/* What no hardware would hand over: shorter than a header, or longer
-	 * than the MTU lets a frame be. */
-	if (len < ETH_HLEN || len > netdev->mtu + ETH_HLEN + 2 * 4) {
-		netdev->stats.rx_length_errors++;
-		netdev->stats.rx_errors++;
-		skb = NULL;
-	} else {
-		skb = napi_alloc_skb(&priv->napi, len);
-		if (!skb)
-			netdev->stats.rx_dropped++;
-	}
-	if (!skb) {
-		lib_host.netdev_pull(lib_host.host, priv->dev, NULL, 0);
-		return true;
-	}
-	lib_host.netdev_pull(lib_host.host, priv->dev, skb_put(skb, len), len);
-	netdev->stats.rx_packets++;
-	netdev->stats.rx_bytes += len;
-	skb->protocol = eth_type_trans(skb, netdev);
-	napi_gro_receive(&priv->napi, skb);
-	return true;
-}
-
-static int lib_netdev_poll(struct napi_struct *napi, int budget)
-{
-	struct lib_netdev *priv = container_of(napi, struct lib_netdev, napi);
-	int done = 0;
-
-	while (done < budget && receive_one(priv))
-		done++;
-	if (done < budget)
-		napi_complete_done(napi, done);
-	return done;
-}
-
 static int lib_netdev_open(struct net_device *netdev)
 {
-	struct lib_netdev *priv = *(struct lib_netdev **)netdev_priv(netdev);
+	struct lib_netdev *priv = lib_netdev_priv(netdev);
 
 	napi_enable(&priv->napi);
 	netif_start_queue(netdev);
@@ -105,7 +57,7 @@ static int lib_netdev_open(struct net_device *netdev)
 
 static int lib_netdev_stop(struct net_device *netdev)
 {
-	struct lib_netdev *priv = *(struct lib_netdev **)netdev_priv(netdev);
+	struct lib_netdev *priv = lib_netdev_priv(netdev);
 
 	netif_stop_queue(netdev);
 	napi_disable(&priv->napi);
@@ -114,21 +66,9 @@ static int lib_netdev_stop(struct net_device *netdev)
 
 static netdev_tx_t lib_netdev_xmit(struct sk_buff *skb, struct net_device *netdev)
 {
-	struct lib_netdev *priv = *(struct lib_netdev **)netdev_priv(netdev);
+	struct lib_netdev *priv = lib_netdev_priv(netdev);
 
-	/* What a device with checksum offload does before it sends. */
-	if (skb->ip_summed == CHECKSUM_PARTIAL && skb_checksum_help(skb)) {
-		netdev->stats.tx_dropped++;
-		kfree_skb(skb);
-		return NETDEV_TX_OK;
-	}
-	/* No SG feature: frames are linear.  Short ones aren't padded:
-	 * the host sees what the stack made. */
-	skb_tx_timestamp(skb);
-	lib_host.netdev_xmit(lib_host.host, priv->dev, skb->data, skb->len);
-	netdev->stats.tx_packets++;
-	netdev->stats.tx_bytes += skb->len;
-	consume_skb(skb);
+	lib_netdev_send(priv, skb);
 	if (!has_room(priv->dev))
 		netif_stop_queue(netdev);
 	return NETDEV_TX_OK;
@@ -138,6 +78,7 @@ static const struct net_device_ops lib_netdev_ops = {
 	.ndo_open		= lib_netdev_open,
 	.ndo_stop		= lib_netdev_stop,
 	.ndo_start_xmit		= lib_netdev_xmit,
+	.ndo_features_check	= lib_netdev_check,
 	.ndo_set_mac_address	= eth_mac_addr,
 	.ndo_validate_addr	= eth_validate_addr,
 };
@@ -175,14 +116,14 @@ long lib_netdev_add(const struct lib_netdev_config __user *user_config)
 	*(struct lib_netdev **)netdev_priv(netdev) = priv;
 	priv->netdev = netdev;
 	priv->dev = config.dev;
+	priv->super_frames = config.super_frames;
 	strscpy(netdev->name, config.name, sizeof(netdev->name));
 	netdev->netdev_ops = &lib_netdev_ops;
 	netdev->ethtool_ops = &lib_ethtool_ops;
 	netdev->min_mtu = ETH_MIN_MTU;
 	netdev->max_mtu = ETH_MAX_MTU;
 	netdev->priv_flags |= IFF_LIVE_ADDR_CHANGE;
-	netdev->hw_features = NETIF_F_HW_CSUM;
-	netdev->features |= netdev->hw_features;
+	lib_netdev_features(netdev, config.features);
 	if (config.mtu)
 		netdev->mtu = config.mtu;
 	eth_hw_addr_set(netdev, config.mac);
