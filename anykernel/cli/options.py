@@ -87,6 +87,14 @@ BOOTING = (
         help="How long a request may keep the kernel busy; then it counts as locked up.",
     ),
     click.option(
+        "--cost",
+        type=click.FloatRange(0, 1e-3),
+        default=0.0,
+        show_default=True,
+        metavar="SECONDS",
+        help="Virtual time that each system call and each packet takes.",
+    ),
+    click.option(
         "--components",
         type=Components(),
         help="Only these parts and what they require, or a named image; base is the smallest.",

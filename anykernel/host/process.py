@@ -23,6 +23,7 @@ from anykernel.host.border import Border
 from anykernel.host.cmdline import command_line
 from anykernel.host.instance import Instance
 from anykernel.host.report import CrashReport
+from anykernel.host.times import nanoseconds
 from anykernel.host.turns import atomic
 from anykernel.host.watch import SLICE_NS, Watch
 from anykernel.settings import settings
@@ -73,6 +74,9 @@ class Host:
     cmdline: the kernels' parameters; they follow those of cmdline.py, and win.
     budget: CPU seconds that one request may keep a kernel busy; then it is a lockup.  A host that
     sleeps so long in the middle of one never answers: it is ended.
+    cost: virtual seconds that each system call takes, each packet that a device of the kernel
+    receives, and each that a netdev sends: 1e-6 is near a real machine's.  0: a kernel works in no
+    time.  Rounded to ns.
     stubs: what a stub without a grant does when it is reached: 'strict', it crashes its kernel;
     'report', it returns 0 and is only counted (Instance.stubs).
     keys: use the CPU's protection keys, if it has them, against writes of a kernel into memory
@@ -91,6 +95,7 @@ class Host:
         clock: Literal["virtual", "real", "network"] = "virtual",
         cmdline: str = "",
         budget: float = 10.0,
+        cost: float = 0.0,
         stubs: Literal["strict", "report"] = "strict",
         program: Path | None = None,
         keys: bool = True,
@@ -134,7 +139,8 @@ class Host:
                 raw.stubs_pass = stubs == "report"
                 raw.captures = not self.network
             self._keys = keys and not settings().hides("keys")
-            self._start(fd, kernels, memory, seed, clock, command_line(image, cmdline))
+            words = [f"{nanoseconds(cost, 'the cost')}", command_line(image, cmdline)]
+            self._start(fd, kernels, memory, seed, clock, words)
             if not self.network:
                 self.instances += [Instance(self, i) for i in range(kernels)]
             for instance in self.instances:
@@ -160,7 +166,7 @@ class Host:
         return booted
 
     def _start(
-        self, fd: int, kernels: int, memory: int, seed: int, clock: str, cmdline: str
+        self, fd: int, kernels: int, memory: int, seed: int, clock: str, more: list[str]
     ) -> None:
         # A signal about a parent's death comes when the thread that started the host ends.
         parent = os.getpid()
@@ -169,7 +175,7 @@ class Host:
         argv = [str(self._program), str(self.image.library), str(fd), str(parent)]
         argv += [str(kernels), str(memory), str(seed & (1 << 64) - 1), str(EPOCH_NS), clock]
         boots = "lazy" if clock == "network" else "boot"
-        argv += [boots if self._keys else f"{boots}-nokeys", cmdline]
+        argv += [boots if self._keys else f"{boots}-nokeys", *more]
         # A file, not a pipe: nobody reads while the host runs.
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115
         self._process = subprocess.Popen(

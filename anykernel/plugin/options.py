@@ -20,12 +20,13 @@ CMDLINE_MOST = 400
 """Characters of a command line that the kernel keeps behind its machine's own
 (anykernel/host/cmdline.py)."""
 BUDGET_MOST = 1e6
+COST_MOST = 1e-3
 ALLOWED = ("warnings", "crash")
 """What a marker may allow."""
 
 MARKER = (
-    "kernel(source=, flavour=, seed=, memory=, clock=, config=, cmdline=, budget=, components=, "
-    "stubs=, allow_warnings=, allow_crash=): the kernel that the test runs on"
+    "kernel(source=, flavour=, seed=, memory=, clock=, config=, cmdline=, budget=, cost=, "
+    "components=, stubs=, allow_warnings=, allow_crash=): the kernel that the test runs on"
 )
 
 
@@ -44,6 +45,9 @@ class KernelOptions:
     cmdline: str = ""
     budget: float = 10.0
     """CPU seconds that one request may keep the kernel busy; then it counts as locked up."""
+    cost: float = 0.0
+    """Virtual seconds that each system call takes, each packet that a device receives and each
+    that a netdev sends; 1e-6 is near a real machine's."""
     components: tuple[str, ...] | None = None
     """The parts of a kernel with only some, by name, or a named image of the stub policy; ():
     those that every kernel has; None: a whole kernel."""
@@ -66,6 +70,8 @@ class KernelOptions:
             parts.append(f"components {self.named()}")
         if self.stubs != plain.stubs:
             parts.append(f"stubs {self.stubs}")
+        if self.cost:
+            parts.append(f"cost {self.cost:g} s")
         return " ".join(parts)
 
     def of_host(self) -> dict[str, Any]:
@@ -75,6 +81,7 @@ class KernelOptions:
             "seed": self.seed,
             "cmdline": self.cmdline,
             "budget": self.budget,
+            "cost": self.cost,
             "stubs": self.stubs,
         }
 
@@ -91,6 +98,8 @@ class KernelOptions:
             parts.append(f"--kernel-components={self.named()}")
         if self.stubs != KernelOptions.stubs:
             parts.append(f"--kernel-stubs={self.stubs}")
+        if self.cost:
+            parts.append(f"--kernel-cost={self.cost:g}")
         return parts
 
 
@@ -102,7 +111,7 @@ class Allowed:
     crash: bool = False
 
 
-NAMES = ("source", "flavour", "seed", "components", "stubs")
+NAMES = ("source", "flavour", "seed", "components", "stubs", "cost")
 """Of the options that have a command line option."""
 _DEFAULTS = pytest.StashKey[KernelOptions]()
 
@@ -143,6 +152,12 @@ def add(parser: pytest.Parser) -> None:
         "that returns 0 and is listed in the summary (default: strict)",
     )
     group.addoption(
+        "--kernel-cost",
+        metavar="SECONDS",
+        help="virtual time that each system call and each packet takes; 1e-6 is near a real "
+        "machine's (default: 0)",
+    )
+    group.addoption(
         "--kernel-log-live",
         action="store_true",
         help="show what kernels print at once, as -s does (not with -n)",
@@ -177,6 +192,13 @@ def configure(config: pytest.Config) -> None:
         except ValueError:
             raise pytest.UsageError(
                 f"--kernel-seed: {values['seed']!r} is not a whole number"
+            ) from None
+    if "cost" in values:
+        try:
+            values["cost"] = float(values["cost"])
+        except ValueError:
+            raise pytest.UsageError(
+                f"--kernel-cost: {values['cost']!r} is not a number of seconds"
             ) from None
     if "components" in values:
         values["components"] = [name.strip() for name in values["components"].split(",")]
@@ -257,8 +279,9 @@ def change(
     if new.get("components") is not None:
         names = [new["components"]] if isinstance(new["components"], str) else new["components"]
         new["components"] = tuple(sorted(set(names) - {BASE}))
-    if "budget" in new:
-        new["budget"] = float(new["budget"])
+    for name in ("budget", "cost"):
+        if name in new:
+            new[name] = float(new[name])
     return replace(base, **new)
 
 
@@ -296,6 +319,9 @@ def _check(name: str, value: object) -> None:
                 0 < cast("float", value) <= BUDGET_MOST
             )
             need(fine, "a number of seconds above 0, 1,000,000 at most")
+        case "cost":
+            fine = (number or isinstance(value, float)) and 0 <= cast("float", value) <= COST_MOST
+            need(fine, "a number of seconds from 0 to 0.001")
         case "stubs":
             need(value in ("strict", "report"), "'strict' or 'report'")
         case "components":

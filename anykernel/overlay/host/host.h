@@ -103,7 +103,7 @@ struct layout {
 struct options {
 	const char *library, *cmdline;
 	uint32_t kernels;
-	uint64_t memory, seed, epoch_ns;
+	uint64_t memory, seed, epoch_ns, cost_ns;
 	int shm_fd, parent;
 	enum hk_clock clock;
 	bool lazy;		/* kernels boot by HK_BOOT */

@@ -3,7 +3,7 @@
  * anykernel-host: runs library kernels for a Python process.
  *
  * usage: anykernel-host LIBRARY SHM_FD PARENT KERNELS MEMORY SEED EPOCH_NS
- *                       virtual|real|network boot|lazy[-nokeys] CMDLINE
+ *                       virtual|real|network boot|lazy[-nokeys] COST_NS CMDLINE
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -160,7 +160,7 @@ int main(int argc, char **argv)
 	struct hk_header *h;
 	size_t size;
 
-	if (argc != 11) {
+	if (argc != 12) {
 		fprintf(stderr, "anykernel-host is started by anykernel; see main.c\n");
 		return 2;
 	}
@@ -169,7 +169,7 @@ int main(int argc, char **argv)
 		.kernels = number(argv[4]), .memory = number(argv[5]), .seed = number(argv[6]),
 		.epoch_ns = number(argv[7]), .clock = clock_named(argv[8]),
 		.lazy = !strncmp(argv[9], "lazy", 4), .keys = !strstr(argv[9], "-nokeys"),
-		.cmdline = argv[10],
+		.cost_ns = number(argv[10]), .cmdline = argv[11],
 	};
 	/* Negative: it is a thread of the parent that waits for us. */
 	options.parent = number(argv[3]);

@@ -452,6 +452,7 @@ void kernel_start(struct kernel *k)
 		.memory = k->high - options.memory, .memory_size = options.memory,
 		.epoch_ns = options.epoch_ns, .cmdline = options.cmdline,
 		.user_low = k->user, .user_high = k->user + HK_USER_SIZE,
+		.cost_ns = options.cost_ns,
 	};
 	int err;
 

@@ -116,6 +116,8 @@ struct lib_boot {
 				 * begins where `memory` ends, it
 				 * is part of the memory map: system calls can pin it */
 	void *user_high;
+	uint64_t cost_ns;	/* that each system call takes, each packet that a device receives
+				 * and each that a netdev sends, by clock_spend */
 };
 
 /* A host-owned task.  "User mode" is the host: it writes nr and args, calls
@@ -249,7 +251,7 @@ LIB_EXPORT uint64_t lib_next_wakeup(uint32_t fresh);
 LIB_EXPORT const char *lib_version(void);
 
 _Static_assert(sizeof(struct lib_host_ops) == 120, "public ABI");
-_Static_assert(sizeof(struct lib_boot) == 56, "public ABI");
+_Static_assert(sizeof(struct lib_boot) == 64, "public ABI");
 _Static_assert(sizeof(struct lib_task) == 88, "public ABI");
 _Static_assert(sizeof(struct lib_netdev_config) == 48, "public ABI");
 _Static_assert(sizeof(struct lib_event) == 16, "public ABI");

@@ -37,7 +37,7 @@ def test_marker_goes_before_command_line_goes_before_ini(fake: pytest.Pytester) 
         (
             "flavor='debug'",
             "unknown option 'flavor' (did you mean flavour?); there are source, flavour, seed, "
-            "memory, clock, config, cmdline, budget, components, stubs, allow_warnings, "
+            "memory, clock, config, cmdline, budget, cost, components, stubs, allow_warnings, "
             "allow_crash",
         ),
         ("allow_warning=True", "unknown option 'allow_warning' (did you mean allow_warnings?)"),

@@ -36,6 +36,7 @@ int lib_user_memory_map(void);
 /* time.c */
 extern u64 lib_deadline;
 void lib_timer_interrupt(void);
+void lib_cost(u32 times);
 
 /* timers.c: the timers that are pending now are those of the kernel's chores. */
 void lib_timers_booted(void);
@@ -48,6 +49,7 @@ void lib_stub_reached(u32 number, const char *name, u32 granted, u32 count, cons
 
 /* ../net/netdev.c, or nonet.c */
 void lib_netdev_interrupt(void);
+u32 lib_packets(void);		/* that all devices have received, modulo 2^32 */
 long lib_netdev_add(const struct lib_netdev_config __user *config);
 long lib_netdev_del(unsigned int dev);
 long lib_netdev_carrier(unsigned int dev, bool up);

@@ -11,6 +11,11 @@ void __weak lib_netdev_interrupt(void)
 {
 }
 
+u32 __weak lib_packets(void)
+{
+	return 0;
+}
+
 long __weak lib_netdev_add(const struct lib_netdev_config __user *config)
 {
 	return -EOPNOTSUPP;

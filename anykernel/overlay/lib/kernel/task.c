@@ -251,6 +251,7 @@ void lib_user_loop(void)
 		}
 		regs->orig_ax = task->nr;
 		held = locks_held();
+		lib_cost(1);
 		regs->ax = execute(task->nr, task->args);
 		check_left(task->nr, task->args[0], held);
 	}

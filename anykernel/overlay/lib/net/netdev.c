@@ -20,6 +20,11 @@ static bool has_room(u32 dev)
 	return !lib_host.netdev_room || lib_host.netdev_room(lib_host.host, dev);
 }
 
+u32 lib_packets(void)
+{
+	return __this_cpu_read(softnet_data.processed);
+}
+
 void lib_netdev_irq(uint32_t dev)
 {
 	if (dev >= LIB_MAX_NETDEVS)

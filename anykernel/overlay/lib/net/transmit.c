@@ -6,7 +6,7 @@
  */
 #include <linux/if_vlan.h>
 #include <linux/netdevice.h>
-#if __has_include(<net/gso.h>)
+#ifdef LIB_HAS_GSO_HEADER
 #include <net/gso.h>
 #endif
 #include "lib.h"
@@ -53,6 +53,7 @@ static void send_one(struct lib_netdev *priv, struct sk_buff *skb)
 	struct net_device_stats *stats = &priv->netdev->stats;
 	const void *frame = whole(skb);
 
+	lib_cost(1);
 	if (!frame) {
 		stats->tx_dropped++;
 		kfree_skb(skb);
