@@ -87,5 +87,5 @@ def test_a_timer_that_is_due_in_the_middle_runs(kernel_factory: Any) -> None:
 
 @pytest.mark.parametrize("cost", [-1, 1, "1us"])
 def test_what_no_cost_is(kernel_factory: Any, cost: Any) -> None:
-    with pytest.raises(ValueError, match="cost must be a number of seconds from 0 to 0.001"):
+    with pytest.raises(ValueError, match=r"cost must be a number of seconds from 0 to 0\.001"):
         kernel_factory(cost=cost)
