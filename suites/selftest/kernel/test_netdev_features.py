@@ -118,9 +118,9 @@ def test_super_frames_of_tcp(kernel: Kernel, version: int) -> None:
     assert all(right(frame) for frame in capture.sent)
     switch(kernel, "eth0", tx_tcp_segmentation=False, tx_tcp6_segmentation=False)
     switch(kernel, "eth0", tx_generic_segmentation=False)
-    sock, _ = connected(kernel, eth0, version)
+    another, _ = connected(kernel, eth0, version)
     with eth0.capture() as capture:
-        sock.send(DATA[:10_000])
+        another.send(DATA[:10_000])
     assert [len(Ether(frame)[TCP].payload) for frame in capture.sent] == [1000] * 10
 
 
