@@ -38,6 +38,9 @@ BOOTING = 30.0
 """CPU seconds for booting, beside the kernels' budgets; and seconds that it may be asleep then."""
 GRACE = 1.0
 """CPU seconds after each of the signals that are to stop a kernel."""
+PATIENCE = 1.0
+"""Seconds for a request to end that is interrupted; then its kernel is stopped, and after as many
+more the host."""
 AGAIN = 10_000
 """Times that it may want something at one moment of a network's time."""
 SAID = 16 << 10
@@ -289,7 +292,8 @@ class Host:
             self.border.interrupt(False)
 
     def _ended(self, count: int) -> None:
-        for turn in range(100):
+        begin, told = time.monotonic(), False
+        while (passed := time.monotonic() - begin) < 2 * PATIENCE:
             found = self.border.wait(SLICE_NS)
             if not self.alive:
                 return
@@ -300,7 +304,8 @@ class Host:
                 return
             if found == self.c.HK_CALL_FULL:
                 self._read_full()
-            if turn == 50:
+            if passed > PATIENCE and not told:
+                told = True
                 os.kill(self.pid, signal.SIGALRM)
         self._kill()
 
