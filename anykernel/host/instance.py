@@ -458,7 +458,7 @@ class Instance:
             self._host.call()
         except BaseException:
             if command.status == self._c.HK_AGAIN:
-                self._give_up(command)
+                self._give_up(self._op, int(command.slot))
             raise
         if status := command.status:  # nearly always it is HK_OK, 0
             if status == self._c.HK_AGAIN:
@@ -496,18 +496,17 @@ class Instance:
                 self._host.call()
                 again = command.status == c.HK_AGAIN
         except BaseException:
-            if op == c.HK_SYSCALL and (again or command.status == c.HK_AGAIN):
-                command.slot = slot
-                self._give_up(command)
+            if again or command.status == c.HK_AGAIN:
+                self._give_up(op, slot)
             raise
         finally:
             self._op = op
         return int(command.status)
 
-    def _give_up(self, command: Any) -> None:
-        """Ends a system call for whose result nobody will ask any more."""
-        slot = int(command.slot)
-        if self._host.alive:
+    def _give_up(self, op: int, slot: int) -> None:
+        """After an error in the middle of a command: ends a system call, for whose result nobody
+        will ask any more.  One that was only waited for goes on."""
+        if op == self._c.HK_SYSCALL and self._host.alive:
             self.command("HK_CANCEL", slot)
             self.command("HK_POLL", slot)
 

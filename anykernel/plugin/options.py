@@ -99,7 +99,7 @@ class KernelOptions:
         if self.stubs != KernelOptions.stubs:
             parts.append(f"--kernel-stubs={self.stubs}")
         if self.cost:
-            parts.append(f"--kernel-cost={self.cost:g}")
+            parts.append(f"--kernel-cost={self.cost!r}")
         return parts
 
 

@@ -137,3 +137,23 @@ def test_a_call_that_waits_for_the_network(network: Network) -> None:
         receiver.setblocking(True)
 
     assert at_each_place(work, check) > 10
+
+
+def test_who_waits_for_a_call_leaves_it_alone(network: Network) -> None:
+    a, b = network.node("a"), network.node("b")
+    network.link(a, b, addresses=("10.0.0.1/24", "10.0.0.2/24"))
+    receiver = b.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    receiver.bind(("0.0.0.0", 5000))
+    call = b.submit(receiver.recv, 100)
+
+    def waits() -> None:
+        with suppress(TimeoutError):
+            call.result(0.01)
+
+    def check() -> None:
+        assert not call.done()
+
+    assert at_each_place(waits, check) > 10
+    with a.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        sender.sendto(b"frame", ("10.0.0.2", 5000))
+        assert call.result() == b"frame"

@@ -207,6 +207,7 @@ def test_description(values: dict[str, Any], line: str) -> None:
         ({"components": ["a", "b"]}, " --kernel-components=a,b"),
         ({"components": ["a"], "stubs": "report"}, " --kernel-components=a --kernel-stubs=report"),
         ({"config": {"CONFIG_B": "2", "A": "y"}}, " --kernel-config=A=y --kernel-config=B=2"),
+        ({"cost": 1.23456789e-06}, " --kernel-cost=1.23456789e-06"),
     ],
 )
 def test_replay(values: dict[str, Any], said: str) -> None:
