@@ -61,8 +61,7 @@ def run(
         if done() if done else seconds is None and not pending:
             return
         timer = hub.next_timer
-        quiet = max(hub.progress_ns, network.engine.progress) + QUIET_NS
-        quiet = max(quiet, chance)
+        quiet = max(_progress(network) + QUIET_NS, chance)
         until = end if timer is None else min(timer, end)
         if seconds is None and timer is None:
             until = min(until, quiet)
@@ -81,7 +80,7 @@ def run(
             raise Unfinished(f"not ended after {limit} s:\n{hub.table()}")
         if timer is not None:
             continue
-        progress = max(hub.progress_ns, network.engine.progress)
+        progress = _progress(network)
         if progress + QUIET_NS > network.now:
             continue
         due = network.engine.wakeup(anew=progress != asked)
@@ -94,6 +93,11 @@ def run(
                 hub.table(),
             )
         chance = due
+
+
+def _progress(network: Network) -> int:
+    """When a program last had a turn, or a job a round, ns."""
+    return max(network.hub.progress_ns, network.engine.progress)
 
 
 def _advance(network: Network, until: int, wall: float) -> int | None:

@@ -30,9 +30,12 @@ static struct kernel *owner(uint8_t *address)
 /* The kernel in whose user memory it lies, or NULL. */
 static struct kernel *user_of(const uint8_t *address)
 {
-	for (uint32_t i = 0; i < options.kernels; i++)
-		if (kernels[i].user && address >= kernels[i].user && address < kernels[i].user + HK_USER_SIZE)
+	for (uint32_t i = 0; i < options.kernels; i++) {
+		const uint8_t *user = kernels[i].user;
+
+		if (user && address >= user && address < user + HK_USER_SIZE)
 			return &kernels[i];
+	}
 	return NULL;
 }
 

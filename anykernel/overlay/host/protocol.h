@@ -55,7 +55,8 @@ enum hk_op {
 	HK_SETTLE,	/* args[0]: run timers due until then; extra: now */
 	HK_INJECT,	/* slot: dev, args[0]: offset in frames in, args[1]: count, args[2]: bytes of
 			 * payload of the segments that each stands for, or 0 */
-	HK_EXCHANGE,	/* slot, args[0], args[1]: the same; args[2]: offset in frames out; ret: bytes there */
+	HK_EXCHANGE,	/* slot, args[0], args[1]: the same; args[2]: offset in frames out; ret:
+			 * bytes there */
 	HK_SNAPSHOT,	/* ret: the new depth */
 	HK_RESTORE,	/* args[0]: depth to return to */
 	HK_FORGET,	/* args[0]: that depth and those above are no more; memory stays as it is */

@@ -113,8 +113,7 @@ struct lib_boot {
 	const char *cmdline;	/* kernel command line, may be "" */
 	void *user_low;		/* [user_low, user_high), of whole pages: user memory, beside what
 				 * mmap gives; both NULL: all but the kernel's own.  When it
-				 * begins where `memory` ends, it
-				 * is part of the memory map: system calls can pin it */
+				 * begins where `memory` ends, system calls can pin it */
 	void *user_high;
 	uint64_t cost_ns;	/* that each system call takes, each packet that a device receives
 				 * and each that a netdev sends, by clock_spend */
